@@ -1,0 +1,60 @@
+# Short names for plain commands; what they do stands in _config.yml, _ext/ and the package.
+# `make book` and `make test` need nothing but Python 3.11 or newer, make and a package registry.
+
+PYTHON ?= python3
+VENV ?= .venv
+ifeq ($(OS),Windows_NT)
+  BIN := $(VENV)/Scripts
+else
+  BIN := $(VENV)/bin
+endif
+READY := $(VENV)/.ready
+DEV := $(VENV)/.ready-dev
+
+.PHONY: help book test lint lab notebooks serve lock clean
+
+help:
+	@echo "make book       build the book into _build/html"
+	@echo "make test       run the tests"
+	@echo "make lab        open the notebooks in JupyterLab"
+	@echo "make serve      show the built book on this machine"
+	@echo "make notebooks  build, and refresh notebooks/ from the chapters"
+	@echo "make lint       check style and layers"
+	@echo "make lock       refresh requirements.txt and requirements-dev.txt"
+	@echo "make clean      remove what was built (the environment stays)"
+
+$(READY): requirements.txt pyproject.toml
+	$(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit('gradnotes needs Python 3.11 or newer, this is ' + sys.version.split()[0] + '; try: make PYTHON=python3.12 ...')"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -c "import pathlib; pathlib.Path('$(READY)').touch()"
+
+$(DEV): $(READY) requirements-dev.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -c "import pathlib; pathlib.Path('$(DEV)').touch()"
+
+book: $(READY)
+	$(BIN)/jupyter-book build .
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lab: $(READY)
+	$(BIN)/jupyter lab notebooks
+
+serve: book
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000
+
+notebooks: book
+	$(BIN)/python _ext/gn_notebooks.py
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+lock: $(DEV)
+	$(BIN)/python _ext/gn_lock.py
+
+clean:
+	$(PYTHON) -c "import shutil; shutil.rmtree('_build', ignore_errors=True)"

@@ -1,0 +1,226 @@
+"""Run the book's notebooks, two at a time, and remember what they gave.
+
+A page's results are kept under a key of its code cells (text and tags), the package, the lock and
+the Python version. A change of a sentence runs nothing; a change of any of the four runs the page
+again. A cell that raises stops the build with the file, the line and the cell.
+"""
+
+import ast
+import hashlib
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from importlib.util import find_spec
+from pathlib import Path
+
+import nbformat
+from myst_nb.core.read import read_myst_markdown_notebook
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from sphinx.errors import ExtensionError
+from sphinx.util import logging
+
+LOGGER = logging.getLogger(__name__)
+
+AT_ONCE = 2
+KEEP_SECONDS = 30 * 24 * 3600
+# Pictures as SVG: sharp at every size. The log level silences a warning about the debugger.
+KERNEL_ARGUMENTS = ["--log-level=40", "--InlineBackend.figure_formats={'svg'}"]
+FAILURES = (CellExecutionError, CellTimeoutError, DeadKernelError)
+
+
+def package_fingerprint(folder):
+    """Hash of a package: its syntax trees without docstrings, and its data files as they are."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or "__pycache__" in path.parts:
+            continue
+        digest.update(path.relative_to(folder).as_posix().encode())
+        digest.update(_code_only(path) if path.suffix == ".py" else path.read_bytes())
+    return digest.hexdigest()
+
+
+def _code_only(path):
+    tree = ast.parse(path.read_text(encoding="utf8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(node, _DOCUMENTED):
+            first = body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                body[0] = ast.Pass()
+    return ast.dump(tree).encode()
+
+
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def surroundings_fingerprint(lock):
+    """Hash of all that a page's results depend on outside the page."""
+    package = Path(next(iter(find_spec("gradnotes").submodule_search_locations)))
+    parts = [sys.version, lock.read_text(encoding="utf8"), package_fingerprint(package)]
+    parts += KERNEL_ARGUMENTS
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+class Results:
+    """The folder of executed notebooks, and the way from a page's text to its results."""
+
+    def __init__(self, folder, surroundings, timeout):
+        self.folder = Path(folder)
+        self.surroundings = surroundings
+        self.timeout = timeout
+
+    def key(self, notebook):
+        """Name of a notebook's results, None where there is nothing to run."""
+        cells = [
+            (cell.source, sorted(cell.metadata.get("tags", [])))
+            for cell in notebook.cells
+            if cell.cell_type == "code"
+        ]
+        if not cells:
+            return None
+        return hashlib.sha256(json.dumps([self.surroundings, cells]).encode()).hexdigest()
+
+    def path(self, key):
+        """Where the results of that name are."""
+        return self.folder / f"{key}.ipynb"
+
+    def fill(self, notebook):
+        """Put the remembered outputs into a freshly read notebook."""
+        key = self.key(notebook)
+        if key is None:
+            return notebook
+        executed = nbformat.read(self.path(key), as_version=4)
+        fresh = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        done = [cell for cell in executed.cells if cell.cell_type == "code"]
+        for cell, result in zip(fresh, done, strict=True):
+            cell.outputs, cell.execution_count = result.outputs, result.execution_count
+        notebook.metadata["language_info"] = executed.metadata["language_info"]
+        return notebook
+
+    def run(self, notebook, name):
+        """Execute a notebook in an empty folder and remember it; give the seconds it took."""
+        start = time.monotonic()
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as empty:
+            client = NotebookClient(
+                notebook,
+                timeout=self.timeout,
+                kernel_name="python3",
+                resources={"metadata": {"path": empty}},
+                extra_arguments=KERNEL_ARGUMENTS,
+            )
+            try:
+                client.execute()
+            except FAILURES as error:
+                raise ExtensionError(_failure(notebook, name, error)) from error
+        seconds = time.monotonic() - start
+        notebook.metadata["gradnotes_seconds"] = seconds
+        self.folder.mkdir(parents=True, exist_ok=True)
+        target = self.path(self.key(notebook))
+        partial = target.with_suffix(".partial")
+        nbformat.write(notebook, partial)
+        os.replace(partial, target)
+        return seconds
+
+    def forget_old(self, used):
+        """Delete results that no page has used for a month."""
+        for path in self.folder.glob("*.ipynb"):
+            if path.stem in used:
+                os.utime(path)
+            elif time.time() - path.stat().st_mtime > KEEP_SECONDS:
+                path.unlink()
+
+
+def _failure(notebook, name, error):
+    """One message that names the file, the line and the cell, with the traceback behind it."""
+    for number, cell in enumerate(notebook.cells):
+        bad = [out for out in cell.get("outputs", []) if out.output_type == "error"]
+        if bad:
+            trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(bad[0].traceback))
+            what = f"{bad[0].ename}: {bad[0].evalue}"
+            break
+    else:
+        done = [n for n, cell in enumerate(notebook.cells) if cell.get("execution_count")]
+        number, trace, what = (done[-1] if done else 0), "", f"{type(error).__name__}: {error}"
+    line = notebook.metadata["source_map"][number] + 1
+    code = sum(cell.cell_type == "code" for cell in notebook.cells[: number + 1])
+    return f"{name}:{line}: code cell {code} raised {what}\n{trace}"
+
+
+# The reader that myst-nb calls gets a text alone, so the results of this build stand here.
+_RESULTS: Results | None = None
+_MYST = None
+
+
+def parse(text):
+    """Read a page as a notebook without outputs."""
+    return read_myst_markdown_notebook(text, config=_MYST, add_source_map=True)
+
+
+def read(text):
+    """Read a page as a notebook with its outputs (what ``nb_custom_formats`` names)."""
+    return _RESULTS.fill(parse(text))
+
+
+def prepare(app):
+    """Say where results are and what they depend on."""
+    global _RESULTS, _MYST
+    _MYST = app.env.myst_config
+    _RESULTS = Results(
+        Path(app.outdir).parent / ".executed",
+        surroundings_fingerprint(Path(app.srcdir) / "requirements.txt"),
+        app.config.nb_execution_timeout,
+    )
+
+
+def notebook_of(app, docname):
+    """Read a page of the book as a notebook without outputs."""
+    text = [Path(app.env.doc2path(docname)).read_text(encoding="utf8")]
+    app.emit("source-read", docname, text)
+    return parse(text[0])
+
+
+def outdated(app, env, added, changed, removed):
+    """Read again the pages whose results would now come from another run."""
+    keys = getattr(env, "gn_keys", {})
+    return [
+        docname
+        for docname in env.found_docs - added - changed
+        if keys.get(docname) != _RESULTS.key(notebook_of(app, docname))
+    ]
+
+
+def run_missing(app, env, docnames):
+    """Run, two at a time, the notebooks among these pages that have no results yet."""
+    env.gn_keys = getattr(env, "gn_keys", {})
+    waiting = {}
+    for docname in docnames:
+        notebook = notebook_of(app, docname)
+        key = env.gn_keys[docname] = _RESULTS.key(notebook)
+        if key and not _RESULTS.path(key).exists():
+            waiting[docname] = notebook
+    failures = []
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        running = {
+            pool.submit(_RESULTS.run, notebook, os.path.relpath(env.doc2path(name), app.srcdir)): name
+            for name, notebook in waiting.items()
+        }
+        for done in as_completed(running):
+            try:
+                LOGGER.info("ran %s in %.1f s", running[done], done.result())
+            except ExtensionError as error:
+                failures.append(str(error))
+    _RESULTS.forget_old(set(env.gn_keys.values()))
+    if failures:
+        raise ExtensionError("\n\n".join(failures))
+
+
+def setup(app):
+    app.connect("builder-inited", prepare, priority=900)
+    app.connect("env-get-outdated", outdated)
+    app.connect("env-before-read-docs", run_missing, priority=900)
+    return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}

@@ -1,0 +1,232 @@
+"""Write each chapter as a notebook that a reader can run: no outputs, no solutions, plain Markdown.
+
+The text comes from the finished page, so numbers, references and included code are filled in; the
+code comes from the source. Cells tagged ``remove-cell`` hold the book's own assertions and stay
+out. ``python _ext/gn_notebooks.py`` copies the notebooks of the last build to ``notebooks/``.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import nbformat
+from docutils import nodes
+from gn_execute import notebook_of
+from sphinx_design.dropdown import dropdown_main
+from sphinx_exercise.nodes import exercise_enumerable_node, solution_node
+from sphinx_markdown_builder.translator import MarkdownTranslator
+from sphinx_proof.nodes import NODE_TYPES
+
+BUILT = "_notebooks"
+MARK = re.compile(r"^%%cell:(\d+|text)%%$", re.MULTILINE)
+BOXES = (*NODE_TYPES.values(), exercise_enumerable_node, nodes.Admonition)
+UNWANTED = (solution_node, toctree, nodes.comment, nodes.target, nodes.raw, nodes.image)
+PREFACE = """
+*This notebook is made from `{source}`. It runs from any folder in which Python finds the
+`gradnotes` package; the solutions of the exercises are in the book.*
+""".strip().replace("\n", " ")
+
+
+class verbatim(nodes.Element):  # noqa: N801 - docutils writes node classes in lower case
+    """A line that is Markdown already."""
+
+
+class NotebookTranslator(MarkdownTranslator):
+    """The Markdown writer, with lines that pass through and display formulas that Jupyter reads."""
+
+    def visit_verbatim(self, node):
+        self.add(node["text"], prefix_eol=2, suffix_eol=2)
+        raise nodes.SkipNode
+
+    def visit_math_block(self, node):
+        tag = rf" \tag{{{node['number']}}}" if node.get("number") else ""
+        self.add(f"$$\n{node.astext().strip()}{tag}\n$$", prefix_eol=2, suffix_eol=2)
+        raise nodes.SkipNode
+
+
+def plain(document, app, docname):
+    """Copy of a finished page in which every box, fold, link and cell is plain Markdown."""
+    page = document.deepcopy()
+    numbers = app.env.toc_fignumbers.get(docname, {})
+    for unwanted in UNWANTED:
+        for node in list(page.findall(unwanted)):
+            node.parent.remove(node)
+    for container in list(page.findall(nodes.container)):
+        if container.get("nb_element") == "cell_code":
+            container.replace_self(_cell(container, numbers))
+    for fold in list(page.findall(dropdown_main)):
+        title, body = fold.children
+        start = f"<details><summary>{title.astext().strip()}</summary>"
+        fold.replace_self([verbatim(text=start), *body.children, verbatim(text="</details>")])
+    for box in list(page.findall(lambda node: isinstance(node, BOXES))):
+        if box.parent is not None:
+            box.replace_self(_box(box, numbers))
+    for section in list(page.findall(nodes.section)):
+        section.insert(0, verbatim(text="%%cell:text%%"))
+    for link in list(page.findall(nodes.reference)):
+        _relink(link, app)
+    return page
+
+
+def _cell(container, numbers):
+    parts = [verbatim(text=f"%%cell:{container['cell_index']}%%")]
+    for figure in container.findall(nodes.figure):
+        for caption in figure.findall(nodes.caption):
+            number = _number(numbers, "figure", figure["ids"])
+            label = nodes.strong("", f"Figure {number}." if number else "Figure.")
+            words = nodes.paragraph("", "", label, nodes.Text(" "), *caption.children)
+            parts += [verbatim(text="%%cell:text%%"), words]
+    return [*parts, verbatim(text="%%cell:text%%")]
+
+
+def _box(box, numbers):
+    """A theorem, an exercise or an admonition as a title and its text between two rules."""
+    children = list(box.children)
+    title = []
+    if children and isinstance(children[0], nodes.title):
+        title = children.pop(0).children
+    kind = box.get("realtype") or ("exercise" if isinstance(box, exercise_enumerable_node) else "")
+    if kind:
+        number = _number(numbers, box.get("countertype") or kind, box["ids"])
+        words = [kind.title(), number] if number else [kind.title()]
+        title = [nodes.Text(" ".join(words)), *title]
+    body = [
+        grandchild
+        for child in children
+        for grandchild in (child.children if isinstance(child, nodes.section) else [child])
+    ]
+    rule = [verbatim(text="---")]
+    heading = [nodes.paragraph("", "", nodes.strong("", "", *title))] if title else []
+    return [*rule, *heading, *body, *rule]
+
+
+def _number(numbers, kind, ids):
+    found = [numbers.get(kind, {}).get(one) for one in ids]
+    return next((".".join(map(str, number)) for number in found if number), "")
+
+
+def _relink(link, app):
+    """Point links between chapters at notebooks; leave other links in the book as their text."""
+    uri = link.get("refuri", "")
+    if re.match(r"[a-z]+:", uri):
+        return
+    page = f"book/{Path(uri.partition('#')[0]).stem}"
+    if uri.partition("#")[0] and page in chapters(app):
+        link["refuri"], link["internal"] = f"{Path(page).name}.ipynb", False
+        link.attributes.pop("refid", None)
+    else:
+        link.replace_self(link.children)
+
+
+def chapters(app):
+    """Names of the pages that have code to run."""
+    return {name for name, key in app.env.gn_keys.items() if key}
+
+
+def convert(app, document, docname):
+    """Write the notebook of one finished page into the built book."""
+    if app.builder.format != "html" or docname not in chapters(app):
+        return
+    translator = NotebookTranslator(document, app.builder)
+    plain(document, app, docname).walkabout(translator)
+    pieces = MARK.split(translator.astext())
+    source = notebook_of(app, docname)
+    cells = [_markdown(pieces[0])]
+    for mark, text in zip(pieces[1::2], pieces[2::2], strict=True):
+        if mark != "text":
+            cells.append(_code(source.cells[int(mark)]))
+        cells.append(_markdown(text))
+    cells = [cell for cell in cells if cell.source]
+    preface = PREFACE.format(source=os.path.relpath(app.env.doc2path(docname), app.srcdir))
+    cells[0].source += f"\n\n{preface.replace(os.sep, '/')}"
+    for number, cell in enumerate(cells):
+        cell.id = f"{Path(docname).name}-{number}"
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=_metadata(app, docname))
+    target = Path(app.outdir) / BUILT / f"{Path(docname).name}.ipynb"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(nbformat.writes(notebook) + "\n", encoding="utf8", newline="\n")
+
+
+def _markdown(text):
+    lines = (line.rstrip() for line in text.strip().splitlines())
+    text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
+    # Two boxes in a row need one rule between them, and a cell none at its ends.
+    text = re.sub(r"(^|\n\n)---(\n\n---)+", r"\1---", text)
+    return nbformat.v4.new_markdown_cell(re.sub(r"^---$|^---\n\n|\n\n---$", "", text).strip())
+
+
+def _code(cell):
+    tags = cell.metadata.get("tags", [])
+    hidden = any(tag in tags for tag in ("hide-input", "remove-input", "hide-cell"))
+    metadata = {"jupyter": {"source_hidden": True}} if hidden else {}
+    return nbformat.v4.new_code_cell(cell.source, metadata=metadata)
+
+
+def _metadata(app, docname):
+    made_of = [app.env.doc2path(docname), __file__]
+    made_of += [Path(app.srcdir) / path for path in app.env.dependencies.get(docname, ())]
+    return {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+        "gradnotes": {"made_of": fingerprints(made_of, Path(app.srcdir))},
+    }
+
+
+def fingerprints(paths, root):
+    """Hash of each file that a notebook is made of, under its path from the root."""
+    return {
+        Path(path).resolve().relative_to(root.resolve()).as_posix(): fingerprint(Path(path))
+        for path in sorted(map(str, paths))
+    }
+
+
+def fingerprint(path):
+    """Hash of a text, whatever its line ends."""
+    return hashlib.sha256(path.read_text(encoding="utf8").encode()).hexdigest()[:16]
+
+
+def offer(app, pagename, templatename, context, doctree):
+    """Put the notebook into the page's download menu."""
+    if pagename not in chapters(app):
+        return
+    for group in context.get("header_buttons", []):
+        if group.get("label") == "download-buttons":
+            group["buttons"].insert(
+                0,
+                {
+                    "type": "link",
+                    "url": context["pathto"](f"{BUILT}/{Path(pagename).name}.ipynb", 1),
+                    "text": ".ipynb",
+                    "icon": "fas fa-code",
+                    "tooltip": "Download this page as a notebook",
+                    "label": "download-notebook-button",
+                },
+            )
+
+
+def setup(app):
+    app.setup_extension("sphinx_markdown_builder")
+    app.add_node(verbatim)
+    app.connect("doctree-resolved", convert, priority=900)
+    app.connect("html-page-context", offer, priority=900)
+    return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
+
+
+def main():
+    """Copy the notebooks of the last build to where they are committed."""
+    root = Path(__file__).resolve().parent.parent
+    built = sorted((root / "_build" / "html" / BUILT).glob("*.ipynb"))
+    if not built:
+        sys.exit("no built notebooks: run `jupyter-book build .` first")
+    for old in (root / "notebooks").glob("*.ipynb"):
+        old.unlink()
+    for path in built:
+        shutil.copyfile(path, root / "notebooks" / path.name)
+    print(f"{len(built)} notebooks copied to notebooks/")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,9 @@
+"""gradnotes: does a good approximation of a function give a good approximation of its gradient?
+
+The companion package of the book of the same name. Each module is one concept and works without
+the book: :mod:`~gradnotes.targets`, :mod:`~gradnotes.taylor`, :mod:`~gradnotes.counterexamples`,
+:mod:`~gradnotes.networks`, :mod:`~gradnotes.fitting`, :mod:`~gradnotes.gaps`,
+:mod:`~gradnotes.checks` and :mod:`~gradnotes.plots`.
+"""
+
+__version__ = "0.1.0"
