@@ -15,6 +15,7 @@ from pathlib import Path
 import nbformat
 from docutils import nodes
 from gn_execute import notebook_of
+from sphinx.addnodes import toctree
 from sphinx_design.dropdown import dropdown_main
 from sphinx_exercise.nodes import exercise_enumerable_node, solution_node
 from sphinx_markdown_builder.translator import MarkdownTranslator

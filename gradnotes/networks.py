@@ -130,7 +130,7 @@ class MLP(torch.nn.Module):
         *,
         activation: str = "tanh",
         members: int | None = None,
-        scale: float = 1.0,
+        scale: float = 2.0,
         domain: Sequence[tuple[float, float]] | None = None,
         rng: int | np.random.Generator = None,
     ):
@@ -142,7 +142,7 @@ class MLP(torch.nn.Module):
                 f"expected an activation among {', '.join(ACTIVATIONS)}, and got {activation!r}"
             )
         if not (math.isfinite(scale) and scale > 0):
-            raise ValueError(f"expected a finite scale above 0, and got {scale}; try scale=1.0")
+            raise ValueError(f"expected a finite scale above 0, and got {scale}; try scale=2.0")
         self.inputs, self.hidden = widths[0], widths[1:-1]
         self.activation, self.members = activation, members
         centre, half_width = _checked_domain(domain, inputs)
@@ -180,13 +180,15 @@ class MLP(torch.nn.Module):
         self._check(points)
         return self._evaluate(self.weights, self.biases, points)
 
-    def value_and_gradient(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def value_and_gradient(self, points: torch.Tensor, *, create_graph: bool = False):
         r"""Return the values and the gradients in the inputs, :math:`f(x)` and :math:`\nabla f(x)`.
 
-        No graph is kept, and the ``.grad`` of the parameters is left alone.
+        The ``.grad`` of the parameters is left alone.
 
         Args:
             points: a tensor of shape (n, d), in the dtype of the weights (float64).
+            create_graph: if true, a graph is kept, so that a loss of both results can be
+                differentiated in the weights.
 
         Returns:
             Values (n,) and gradients (n, d); (S, n) and (S, n, d) for an ensemble. A gradient is
@@ -203,15 +205,13 @@ class MLP(torch.nn.Module):
             (torch.Size([5]), torch.Size([5, 2]))
         """
         self._check(points)
-        weights = [weight.detach() for weight in self.weights]
-        biases = [bias.detach() for bias in self.biases]
         # Each member gets its own copy of the points: a shared one would sum their gradients.
         shape = points.shape if self.members is None else (self.members, *points.shape)
         inputs = points.detach().expand(shape).clone().requires_grad_(True)
         with torch.enable_grad():
-            values = self._evaluate(weights, biases, inputs)
-            (gradients,) = torch.autograd.grad(values.sum(), inputs)
-        return values.detach(), gradients
+            values = self._evaluate(self.weights, self.biases, inputs)
+            (gradients,) = torch.autograd.grad(values.sum(), inputs, create_graph=create_graph)
+        return (values if create_graph else values.detach()), gradients
 
     def weight_jacobian(self, points: torch.Tensor, *, gradients: bool = False):
         r"""Return the Jacobian of the values in the weights, :math:`\partial f(x_i)/\partial w_p`.

@@ -19,6 +19,23 @@ FloatArray = npt.NDArray[np.float64]
 _QUANTITIES = ("value", "gradient", "Hessian")
 
 
+def _half_turns(x):
+    """Split x into a sign and a remainder: sin(pi x) is sign times sin(pi remainder)."""
+    nearest = np.round(x)
+    return 1.0 - 2.0 * np.mod(nearest, 2.0), x - nearest
+
+
+def _numpy_sinpi(x):
+    sign, remainder = _half_turns(x)
+    # Adding 0.0 turns -0.0 into 0.0 and changes nothing else.
+    return sign * np.sin(np.pi * remainder) + 0.0
+
+
+def _numpy_cospi(x):
+    sign, remainder = _half_turns(x)
+    return sign * np.sin(np.pi * (0.5 - np.abs(remainder))) + 0.0
+
+
 class SinPi(sp.Function):
     r"""Sine of pi times a number, exactly zero at the integers.
 
@@ -44,6 +61,7 @@ class SinPi(sp.Function):
     """
 
     nargs = 1
+    _imp_ = staticmethod(_numpy_sinpi)  # lambdify looks for this name
 
     @classmethod
     def eval(cls, x):
@@ -88,6 +106,7 @@ class CosPi(sp.Function):
     """
 
     nargs = 1
+    _imp_ = staticmethod(_numpy_cospi)
 
     @classmethod
     def eval(cls, x):
@@ -113,6 +132,30 @@ class CosPi(sp.Function):
 
     def _eval_is_real(self):
         return self.args[0].is_real or None
+
+
+@lru_cache
+def _bump_coefficients(order: int) -> tuple[int, ...]:
+    """Give the coefficients of P_k, constant first."""
+    t = sp.Symbol("t")
+    polynomial = sp.Poly(1, t)
+    for _ in range(order):
+        polynomial = t**2 * (polynomial.diff(t) - polynomial)
+    return tuple(int(c) for c in reversed(polynomial.all_coeffs()))
+
+
+def _bump_expression(w: sp.Expr, order: int) -> sp.Expr:
+    t = 1 / (1 - w)
+    return sum(c * t**j for j, c in enumerate(_bump_coefficients(order))) * sp.exp(-w * t)
+
+
+def _numpy_bump(w, order=0):
+    w = np.asarray(w, dtype=np.float64)
+    inner = np.where(w >= 1.0, 0.0, w)
+    # At t = 1000 the exponential is already 0.0; the cap keeps the polynomial finite.
+    t = np.minimum(1.0 / (1.0 - inner), 1000.0)
+    series = np.polynomial.polynomial.polyval(t, np.array(_bump_coefficients(order), np.float64))
+    return np.where(w >= 1.0, 0.0, series * np.exp(-inner * t))
 
 
 class Bump(sp.Function):
@@ -149,6 +192,7 @@ class Bump(sp.Function):
     """
 
     nargs = (1, 2)
+    _imp_ = staticmethod(_numpy_bump)
 
     @classmethod
     def eval(cls, w, k=None):
@@ -181,53 +225,11 @@ class Bump(sp.Function):
         return self.args[0].is_real or None
 
 
-@lru_cache
-def _bump_coefficients(order: int) -> tuple[int, ...]:
-    """Give the coefficients of P_k, constant first."""
-    t = sp.Symbol("t")
-    polynomial = sp.Poly(1, t)
-    for _ in range(order):
-        polynomial = t**2 * (polynomial.diff(t) - polynomial)
-    return tuple(int(c) for c in reversed(polynomial.all_coeffs()))
-
-
-def _bump_expression(w: sp.Expr, order: int) -> sp.Expr:
-    t = 1 / (1 - w)
-    return sum(c * t**j for j, c in enumerate(_bump_coefficients(order))) * sp.exp(-w * t)
-
-
-def _numpy_bump(w, order=0):
-    w = np.asarray(w, dtype=np.float64)
-    inner = np.where(w >= 1.0, 0.0, w)
-    # At t = 1000 the exponential is already 0.0; the cap keeps the polynomial finite.
-    t = np.minimum(1.0 / (1.0 - inner), 1000.0)
-    series = np.polynomial.polynomial.polyval(t, np.array(_bump_coefficients(order), np.float64))
-    return np.where(w >= 1.0, 0.0, series * np.exp(-inner * t))
-
-
-def _half_turns(x):
-    """Split x into a sign and a remainder: sin(pi x) is sign times sin(pi remainder)."""
-    nearest = np.round(x)
-    return 1.0 - 2.0 * np.mod(nearest, 2.0), x - nearest
-
-
-def _numpy_sinpi(x):
-    sign, remainder = _half_turns(x)
-    # Adding 0.0 turns -0.0 into 0.0 and changes nothing else.
-    return sign * np.sin(np.pi * remainder) + 0.0
-
-
-def _numpy_cospi(x):
-    sign, remainder = _half_turns(x)
-    return sign * np.sin(np.pi * (0.5 - np.abs(remainder))) + 0.0
-
-
 def _nan_at_zero(function: Callable) -> Callable:
     """Give a step function that has no value at its step, so that a kink has no slope."""
     return lambda x, *_: np.where(x == 0, np.nan, function(x))
 
 
-_NUMPY_FORMS = {"SinPi": _numpy_sinpi, "CosPi": _numpy_cospi, "Bump": _numpy_bump}
 _STEPS = {
     "sign": _nan_at_zero(np.sign),
     "Heaviside": _nan_at_zero(lambda x: np.heaviside(x, 0.5)),
@@ -242,8 +244,8 @@ def _derivatives(expression: sp.Expr, variables: tuple, order: int) -> list[sp.E
     for entry in entries:
         if entry.has(sp.Derivative, sp.Subs, sp.DiracDelta, sp.nan, sp.zoo):
             raise ValueError(
-                f"expected a twice differentiable expression, but the {_QUANTITIES[order]} of "
-                f"{expression} holds {entry}; try a smooth expression"
+                f"expected a smooth expression, but the {_QUANTITIES[order]} of {expression} holds "
+                f"{entry}; try an expression that SymPy can differentiate"
             )
     return entries
 
@@ -251,10 +253,10 @@ def _derivatives(expression: sp.Expr, variables: tuple, order: int) -> list[sp.E
 @lru_cache(maxsize=256)
 def _compiled(expression: sp.Expr, variables: tuple, order: int) -> Callable:
     """Compile the partial derivatives of one order to one NumPy function of the columns."""
-    real = [sp.Dummy(variable.name, real=True) for variable in variables]
-    entries = _derivatives(expression.xreplace(dict(zip(variables, real, strict=True))), real, order)
-    forms = _NUMPY_FORMS | (_STEPS if order > 0 else {})
-    return sp.lambdify(real, entries, modules=[forms, "numpy"], cse=True)
+    real = real_symbols(variables)
+    entries = _derivatives(expression.xreplace(real), tuple(real.values()), order)
+    steps = _STEPS if order > 0 else {}
+    return sp.lambdify(tuple(real.values()), entries, modules=[steps, "numpy"], cse=True)
 
 
 def check_points(points: npt.ArrayLike, dimension: int) -> FloatArray:
@@ -294,7 +296,8 @@ def check_points(points: npt.ArrayLike, dimension: int) -> FloatArray:
     return array
 
 
-def _as_expression(expression) -> sp.Expr:
+def check_expression(expression: sp.Expr | float) -> sp.Expr:
+    """Check that something is a SymPy expression or a number, and return the expression."""
     try:
         result = sp.sympify(expression, strict=True)
     except sp.SympifyError:
@@ -307,13 +310,27 @@ def _as_expression(expression) -> sp.Expr:
     return result
 
 
-def _as_variables(variables) -> tuple[sp.Symbol, ...]:
+def check_variables(variables: sp.Symbol | Sequence[sp.Symbol]) -> tuple[sp.Symbol, ...]:
+    """Check that variables are different symbols, plain or real, and return them as a tuple."""
     result = (variables,) if isinstance(variables, sp.Basic) else tuple(variables)
     if not result or not all(isinstance(variable, sp.Symbol) for variable in result):
         raise TypeError(f"expected SymPy symbols, got {variables!r}; try sympy.symbols('x y')")
-    if len(set(result)) < len(result):
-        raise ValueError(f"expected different variables, got {result}")
+    if len({variable.name for variable in result}) < len(result):
+        raise ValueError(f"expected variables of different names, got {result}")
+    # SymPy rewrites with assumptions: sqrt(x**2) is x for a positive x, whatever the domain.
+    usual = [sp.Symbol("x").assumptions0, sp.Symbol("x", real=True).assumptions0]
+    for variable in result:
+        if variable.assumptions0 not in usual:
+            raise ValueError(
+                f"expected {variable} to be plain or real, got a symbol with other assumptions; "
+                f"try sympy.Symbol('{variable}', real=True)"
+            )
     return result
+
+
+def real_symbols(variables: Sequence[sp.Symbol]) -> dict[sp.Symbol, sp.Symbol]:
+    """Map variables to real symbols, of which SymPy can differentiate an absolute value."""
+    return {variable: sp.Symbol(variable.name, real=True) for variable in variables}
 
 
 def _as_domain(domain, variables: tuple[sp.Symbol, ...]) -> tuple[tuple[float, float], ...]:
@@ -391,8 +408,8 @@ class Target:
         variables: sp.Symbol | Sequence[sp.Symbol],
         domain: Sequence,
     ):
-        self.expression = _as_expression(expression)
-        self.variables = _as_variables(variables)
+        self.expression = check_expression(expression)
+        self.variables = check_variables(variables)
         self.domain = _as_domain(domain, self.variables)
         self.dimension = len(self.variables)
         extra = self.expression.free_symbols - set(self.variables)

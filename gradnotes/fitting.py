@@ -1,0 +1,376 @@
+r"""Fit networks to values, or to values and gradients, of a function at given points.
+
+:func:`fit` has two methods: Levenberg-Marquardt, a damped Gauss-Newton method that reaches the
+rounding error on small problems, and Adam, the usual choice for large ones.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import tqdm
+
+from gradnotes.networks import MLP, make_generator
+from gradnotes.targets import check_points
+
+REACHED, LIMIT, STALLED = "tolerance reached", "step limit", "no further decrease"
+
+
+class FitDiverged(RuntimeError):  # noqa: N818 (the name says what happened)
+    r"""The loss of a fit is infinite or not a number.
+
+    Attributes:
+        step: the step at which it happened; 0 is the start.
+        loss: the loss there.
+
+    Example:
+        >>> FitDiverged(3, float("inf")).step
+        3
+    """
+
+    def __init__(self, step: int, loss: float):
+        super().__init__(
+            f"the loss at step {step} is {loss}, expected a finite number; try a smaller "
+            'learning_rate, a network with a smaller scale, or method="levenberg-marquardt"'
+        )
+        self.step, self.loss = step, loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    r"""A fitted network and how the fit went; arrays of length S for an ensemble.
+
+    Attributes:
+        model: the fitted network, a new one.
+        method: "levenberg-marquardt" or "adam".
+        rms: root mean square of the value residuals on the data, in units of the values.
+        gradient_rms: root mean square of the Euclidean lengths of the gradient residuals, or None.
+        converged: whether the square root of the loss is at most the tolerance.
+        reason: "tolerance reached", "step limit" or "no further decrease".
+        steps: the number of steps taken (by the member that took most).
+        history: the loss before each step and at the end, shape (steps + 1,) or (steps + 1, S).
+            With minibatches it is the loss on the minibatch, except for the last, on all data.
+        seconds: the time that the fit took.
+    """
+
+    model: MLP
+    method: str
+    rms: float | np.ndarray
+    gradient_rms: float | np.ndarray | None
+    converged: bool | np.ndarray
+    reason: str | tuple[str, ...]
+    steps: int
+    history: np.ndarray
+    seconds: float
+
+    def __str__(self) -> str:
+        worst = f"{self.method}, {self.steps} steps: value RMS {np.max(self.rms):.2e}"
+        if self.gradient_rms is not None:
+            worst += f", gradient RMS {np.max(self.gradient_rms):.2e}"
+        reached = f"{np.sum(self.converged)} of {np.size(self.converged)} reached the tolerance"
+        return f"{worst} ({reached})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Data:
+    """Points (n, d), wanted outputs (S, n, k) and the factors (k,) of their residuals."""
+
+    points: torch.Tensor
+    wanted: torch.Tensor
+    factors: torch.Tensor
+
+    def residuals(self, outputs, rows=slice(None)):
+        """Return (outputs - wanted) times factors, over the root of the number of points."""
+        wanted = self.wanted[:, rows]
+        return (outputs - wanted) * self.factors / math.sqrt(wanted.shape[1])
+
+
+def fit(
+    model: MLP,
+    points: npt.ArrayLike,
+    values: npt.ArrayLike,
+    *,
+    gradients: npt.ArrayLike | None = None,
+    method: str = "levenberg-marquardt",
+    steps: int | None = None,
+    gradient_weight: float = 1.0,
+    learning_rate: float | None = None,
+    batch_size: int | None = None,
+    tolerance: float = 1e-13,
+    rng: int | np.random.Generator = None,
+) -> FitResult:
+    r"""Fit a network, or each member of an ensemble, to values and, if given, gradients.
+
+    .. math:: \text{loss} = \frac1n \sum_i (f(x_i) - y_i)^2
+              + \frac{\text{gradient\_weight}}{n} \sum_i \|\nabla f(x_i) - g_i\|_2^2
+
+    The fit starts from the present weights and works on a copy: ``model`` is left as it was, and
+    ``fit(result.model, ...)`` goes on where a fit ended. The same arguments give the same weights.
+
+    Args:
+        model: the network or ensemble to start from, in float64.
+        points: shape (n, d).
+        values: shape (n,); or (S, n), where each member of an ensemble gets its own data.
+        gradients: None, or shape (n, d) or (S, n, d), in units of values over units of points.
+        method: "levenberg-marquardt", or "adam" (its step size falls to 0 along a cosine).
+        steps: the greatest number of steps; None means 500, for Adam 2000.
+        gradient_weight: the weight of the gradient term, 0 or more.
+        learning_rate: of Adam's first step; None means 0.01.
+        batch_size: the number of points in a minibatch of Adam; None means all points.
+        tolerance: a fit has converged when the square root of the loss is at most this.
+        rng: an integer seed or a generator, required. Adam draws its minibatches from it;
+            Levenberg-Marquardt draws nothing.
+
+    Raises:
+        TypeError: if ``rng`` is missing, or data are not float64.
+        ValueError: if shapes do not fit, data are not finite, or an option makes no sense.
+        FitDiverged: if the loss is not finite.
+
+    Source: Marquardt (1963); Kingma and Ba, Adam (2015); Czarnecki and others, Sobolev training
+    (2017).
+
+    Example:
+        A target that is not in the book:
+
+        >>> x = np.linspace(0.0, 1.0, 6)[:, None]
+        >>> result = fit(MLP(1, (8,), domain=[(0, 1)], rng=1), x, np.exp(x[:, 0]), rng=0)
+        >>> bool(result.rms < 1e-12), result.reason
+        (True, 'tolerance reached')
+    """
+    generator = make_generator(rng, "fit")
+    _check_model(model)
+    data = _checked_data(model, points, values, gradients, gradient_weight)
+    steps = _checked_options(method, steps, learning_rate, batch_size, tolerance)
+    work = copy.deepcopy(model)
+    work.zero_grad(set_to_none=True)
+    start = time.perf_counter()
+    if method == "adam":
+        history = _adam(work, data, steps, learning_rate or 0.01, batch_size, generator)
+        stalled = np.zeros(len(data.wanted), dtype=bool)
+    else:
+        history, stalled = _levenberg_marquardt(work, data, steps, tolerance)
+    seconds = time.perf_counter() - start
+    return _summarise(work, data, method, history, stalled, tolerance, seconds)
+
+
+def _levenberg_marquardt(model, data, steps, tolerance):
+    """Fit in place; each member has its own damping, and stops by itself.
+
+    A trial step whose loss is not finite counts as a rejected one.
+    """
+    linearise = _linearisation(model, data)
+    flat = model.flat_weights().reshape(-1, model.size)
+    running = torch.arange(len(flat))
+    residuals, jacobian = linearise(flat, running)
+    loss = residuals.square().sum(1)
+    history = [loss.clone()]
+    _check_finite(loss, 0)
+    unit = jacobian.square().sum((1, 2)) / min(jacobian.shape[1:])
+    damping = 1e-3 * unit
+    for _ in _progress(steps):
+        running = ((loss.sqrt() > tolerance) & (damping <= 1e8 * unit)).nonzero()[:, 0]
+        if len(running) == 0:
+            break
+        change = _damped_step(jacobian[running], residuals[running], damping[running])
+        trial = flat[running] + change
+        trial_residuals, trial_jacobian = linearise(trial, running)
+        trial_loss = trial_residuals.square().sum(1)
+        # A decrease within rounding error is none: without this the fit would wander for ever.
+        better = trial_loss < loss[running] * (1.0 - 1e-12)
+        accepted = running[better]
+        flat[accepted], residuals[accepted] = trial[better], trial_residuals[better]
+        jacobian[accepted], loss[accepted] = trial_jacobian[better], trial_loss[better]
+        damping[running] *= torch.where(better, 0.1, 3.0).to(damping.dtype)
+        damping = torch.maximum(damping, 1e-20 * unit)
+        history.append(loss.clone())
+    model.set_flat_weights(flat.reshape(model.flat_weights().shape))
+    return torch.stack(history), (damping > 1e8 * unit).numpy()
+
+
+def _linearisation(model, data):
+    """Return a function from flat weights to the residuals (S, m) and their Jacobian (S, m, P)."""
+    function = model.as_function(gradients=data.wanted.shape[-1] > 1)
+
+    def twice(flat, point):
+        outputs = function(flat, point)
+        return outputs, outputs
+
+    at_points = torch.func.vmap(torch.func.jacrev(twice, has_aux=True), (None, 0))
+    in_members = torch.func.vmap(at_points, (0, None))
+    factors = data.factors / math.sqrt(len(data.points))
+
+    def linearise(flat, members):
+        jacobian, outputs = in_members(flat, data.points)
+        residuals = (outputs - data.wanted[members]) * factors
+        return residuals.flatten(1), (jacobian * factors[:, None]).flatten(1, 2)
+
+    return linearise
+
+
+def _damped_step(jacobian, residuals, damping):
+    r"""Solve :math:`(J^T J + \lambda I) \delta = -J^T r`, by the smaller of the two Gram matrices.
+
+    Where Cholesky's method fails the step is not a number, and so is rejected.
+    """
+    wide = jacobian.shape[2] > jacobian.shape[1]
+    factor = jacobian.mT if wide else jacobian
+    gram = factor.mT @ factor
+    gram.diagonal(dim1=-2, dim2=-1).add_(damping[:, None])
+    lower, failed = torch.linalg.cholesky_ex(gram)
+    right = residuals[..., None] if wide else jacobian.mT @ residuals[..., None]
+    step = torch.cholesky_solve(right, lower)
+    step = -(factor @ step if wide else step)[..., 0]
+    return step.masked_fill((failed > 0)[:, None], torch.nan)
+
+
+def _adam(model, data, steps, learning_rate, batch_size, generator):
+    """Fit in place, and return the history of the loss."""
+    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    batches = _batches(len(data.points), batch_size, generator)
+    history = []
+    for step in _progress(steps):
+        loss = _loss(model, data, next(batches))
+        _check_finite(loss.detach(), step)
+        history.append(loss.detach())
+        optimiser.zero_grad()
+        loss.sum().backward()
+        optimiser.param_groups[0]["lr"] = learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
+        optimiser.step()
+    optimiser.zero_grad()
+    history.append(_loss(model, data, slice(None)).detach())
+    _check_finite(history[-1], steps)
+    return torch.stack(history)
+
+
+def _loss(model, data, rows):
+    """Return the loss on some of the points, per member (S,)."""
+    outputs = _outputs(model, data, rows, create_graph=True)
+    return data.residuals(outputs, rows).square().sum((1, 2))
+
+
+def _outputs(model, data, rows, create_graph):
+    """Return values, with input gradients behind them if they are fitted: (S, n, k)."""
+    if data.wanted.shape[-1] == 1:
+        outputs = model(data.points[rows])[..., None]
+    else:
+        values, gradients = model.value_and_gradient(data.points[rows], create_graph=create_graph)
+        outputs = torch.cat([values[..., None], gradients], -1)
+    return outputs if model.members else outputs[None]
+
+
+def _batches(count, batch_size, generator):
+    """Yield the rows of one minibatch after another; each pass is shuffled anew."""
+    if batch_size is None or batch_size >= count:
+        while True:
+            yield slice(None)
+    while True:
+        yield from torch.from_numpy(generator.permutation(count)).split(batch_size)
+
+
+def _progress(steps):
+    """Return range(steps) with a progress bar, which only a terminal shows."""
+    return tqdm(range(steps), desc="fit", disable=None, leave=False, delay=1.0)
+
+
+def _check_finite(loss, step):
+    if not torch.isfinite(loss).all():
+        raise FitDiverged(step, float(loss[~torch.isfinite(loss)][0]))
+
+
+def _summarise(model, data, method, history, stalled, tolerance, seconds):
+    """Return the result, without the member axis for a single network."""
+    with torch.no_grad():
+        outputs = _outputs(model, data, slice(None), create_graph=False)
+    squares = (outputs - data.wanted).square().mean(1).numpy()
+    single = model.members is None
+    unpack = (lambda array: array[0].item()) if single else (lambda array: array)
+    converged = history[-1].sqrt().numpy() <= tolerance
+    reasons = tuple(
+        REACHED if good else STALLED if stuck else LIMIT
+        for good, stuck in zip(converged, stalled, strict=True)
+    )
+    return FitResult(
+        model=model,
+        method=method,
+        rms=unpack(np.sqrt(squares[:, 0])),
+        gradient_rms=unpack(np.sqrt(squares[:, 1:].sum(1))) if squares.shape[1] > 1 else None,
+        converged=unpack(converged),
+        reason=reasons[0] if single else reasons,
+        steps=len(history) - 1,
+        history=history[:, 0].numpy() if single else history.numpy(),
+        seconds=seconds,
+    )
+
+
+def _check_model(model):
+    if not isinstance(model, MLP):
+        raise TypeError(f"expected a gradnotes MLP, and got {type(model).__name__}; try MLP(...)")
+    if any(p.dtype != torch.float64 for p in model.parameters()):
+        raise TypeError("fit works in float64, and got a network of another dtype; try .double()")
+    if not all(p.requires_grad for p in model.parameters()):
+        raise ValueError("fit trains all weights, and some are frozen; try model.requires_grad_()")
+
+
+def _checked_data(model, points, values, gradients, gradient_weight):
+    """Return the data as tensors with a member axis."""
+    points = check_points(_as_array(points), model.inputs)
+    if len(points) == 0:
+        raise ValueError("expected at least one point, and got none")
+    if not (math.isfinite(gradient_weight) and gradient_weight >= 0):
+        raise ValueError(f"expected a finite gradient_weight >= 0, and got {gradient_weight}")
+    wanted = _checked_wanted(values, (len(points),), model.members, "values")[..., None]
+    factors = [1.0]
+    if gradients is not None:
+        slopes = _checked_wanted(gradients, points.shape, model.members, "gradients")
+        wanted = np.concatenate([wanted, slopes], axis=-1)
+        factors += [math.sqrt(gradient_weight)] * model.inputs
+    return _Data(
+        points=torch.from_numpy(np.array(points)),
+        wanted=torch.from_numpy(np.array(wanted)),
+        factors=torch.tensor(factors, dtype=torch.float64),
+    )
+
+
+def _checked_wanted(data, shape, members, name):
+    """Return wanted values or gradients with a member axis in front."""
+    array = np.asarray(_as_array(data))
+    if array.dtype != np.float64:
+        raise TypeError(
+            f"expected {name} of dtype float64, and got {array.dtype}; "
+            f"try {name}.astype(numpy.float64)"
+        )
+    full = (members or 1, *shape)
+    allowed = [shape] if members is None else [shape, full]
+    if array.shape not in allowed:
+        expected = " or ".join(str(tuple(shape)) for shape in allowed)
+        raise ValueError(f"expected {name} of shape {expected}, and got {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"expected finite {name}, and got infinite ones or NaN; try dropping them")
+    return np.broadcast_to(array, full)
+
+
+def _as_array(data):
+    return data.detach().cpu().numpy() if isinstance(data, torch.Tensor) else data
+
+
+def _checked_options(method, steps, learning_rate, batch_size, tolerance):
+    """Return the number of steps, once all options make sense."""
+    defaults = {"levenberg-marquardt": 500, "adam": 2000}
+    if method not in defaults:
+        raise ValueError(f"expected a method among {', '.join(defaults)}, and got {method!r}")
+    if method != "adam" and (learning_rate is not None or batch_size is not None):
+        raise ValueError('learning_rate and batch_size are options of method="adam" only')
+    steps = defaults[method] if steps is None else steps
+    for name, number in (("steps", steps), ("batch_size", batch_size or 1)):
+        if not isinstance(number, int | np.integer) or number < 1:
+            raise ValueError(f"expected {name} as an integer of 1 or more, and got {number!r}")
+    for name, number in (("learning_rate", learning_rate or 1.0), ("tolerance", tolerance)):
+        if not (math.isfinite(number) and number >= 0):
+            raise ValueError(f"expected a finite {name} of 0 or more, and got {number}")
+    return steps
