@@ -38,6 +38,9 @@ class verbatim(nodes.Element):  # noqa: N801 - docutils writes node classes in l
 class NotebookTranslator(MarkdownTranslator):
     """The Markdown writer, with lines that pass through and display formulas that Jupyter reads."""
 
+    def visit_PassthroughTextElement(self, node):  # noqa: N802 - the name of a sphinx-design node
+        """A card's title: its words are enough."""
+
     def visit_verbatim(self, node):
         self.add(node["text"], prefix_eol=2, suffix_eol=2)
         raise nodes.SkipNode

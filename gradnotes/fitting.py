@@ -23,16 +23,7 @@ REACHED, LIMIT, STALLED = "tolerance reached", "step limit", "no further decreas
 
 
 class FitDiverged(RuntimeError):  # noqa: N818 (the name says what happened)
-    r"""The loss of a fit is infinite or not a number.
-
-    Attributes:
-        step: the step at which it happened; 0 is the start.
-        loss: the loss there.
-
-    Example:
-        >>> FitDiverged(3, float("inf")).step
-        3
-    """
+    r"""The loss of a fit is infinite or not a number, at the step ``step`` (0 is the start)."""
 
     def __init__(self, step: int, loss: float):
         super().__init__(
@@ -47,16 +38,16 @@ class FitResult:
     r"""A fitted network and how the fit went; arrays of length S for an ensemble.
 
     Attributes:
-        model: the fitted network, a new one.
+        model: The fitted network, a new one.
         method: "levenberg-marquardt" or "adam".
-        rms: root mean square of the value residuals on the data, in units of the values.
-        gradient_rms: root mean square of the Euclidean lengths of the gradient residuals, or None.
-        converged: whether the square root of the loss is at most the tolerance.
+        rms: Root mean square of the value residuals on the data, in units of the values.
+        gradient_rms: Root mean square of the lengths of the gradient residuals, or None.
+        converged: Whether the square root of the loss is at most the tolerance.
         reason: "tolerance reached", "step limit" or "no further decrease".
-        steps: the number of steps taken (by the member that took most).
-        history: the loss before each step and at the end, shape (steps + 1,) or (steps + 1, S).
-            With minibatches it is the loss on the minibatch, except for the last, on all data.
-        seconds: the time that the fit took.
+        steps: The number of steps taken, by the member that took most.
+        history: The loss before each step and at the end, (steps + 1,) or (steps + 1, S). With
+            minibatches it is the loss on the minibatch; the last entry is on all data.
+        seconds: The time that the fit took.
     """
 
     model: MLP
@@ -70,11 +61,11 @@ class FitResult:
     seconds: float
 
     def __str__(self) -> str:
-        worst = f"{self.method}, {self.steps} steps: value RMS {np.max(self.rms):.2e}"
+        text = f"{self.method}, {self.steps} steps: value RMS {np.max(self.rms):.2e}"
         if self.gradient_rms is not None:
-            worst += f", gradient RMS {np.max(self.gradient_rms):.2e}"
-        reached = f"{np.sum(self.converged)} of {np.size(self.converged)} reached the tolerance"
-        return f"{worst} ({reached})"
+            text += f", gradient RMS {np.max(self.gradient_rms):.2e}"
+        count, total = np.sum(self.converged), np.size(self.converged)
+        return f"{text} ({count} of {total} reached the tolerance)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +75,6 @@ class _Data:
     points: torch.Tensor
     wanted: torch.Tensor
     factors: torch.Tensor
-
-    def residuals(self, outputs, rows=slice(None)):
-        """Return (outputs - wanted) times factors, over the root of the number of points."""
-        wanted = self.wanted[:, rows]
-        return (outputs - wanted) * self.factors / math.sqrt(wanted.shape[1])
 
 
 def fit(
@@ -112,28 +98,29 @@ def fit(
 
     The fit starts from the present weights and works on a copy: ``model`` is left as it was, and
     ``fit(result.model, ...)`` goes on where a fit ended. The same arguments give the same weights.
+    Small networks are fitted fastest on one thread (``torch.set_num_threads(1)``).
 
     Args:
-        model: the network or ensemble to start from, in float64.
-        points: shape (n, d).
-        values: shape (n,); or (S, n), where each member of an ensemble gets its own data.
+        model: The network or ensemble to start from, in float64.
+        points: Shape (n, d).
+        values: Shape (n,); or (S, n), where each member of an ensemble gets its own data.
         gradients: None, or shape (n, d) or (S, n, d), in units of values over units of points.
-        method: "levenberg-marquardt", or "adam" (its step size falls to 0 along a cosine).
-        steps: the greatest number of steps; None means 500, for Adam 2000.
-        gradient_weight: the weight of the gradient term, 0 or more.
-        learning_rate: of Adam's first step; None means 0.01.
-        batch_size: the number of points in a minibatch of Adam; None means all points.
-        tolerance: a fit has converged when the square root of the loss is at most this.
-        rng: an integer seed or a generator, required. Adam draws its minibatches from it;
+        method: "levenberg-marquardt", or "adam" (its learning rate falls to 0 along a cosine).
+        steps: The greatest number of steps; None means 500, for Adam 2000.
+        gradient_weight: The weight of the gradient term, 0 or more.
+        learning_rate: Of Adam's first step; None means 0.01.
+        batch_size: The number of points in a minibatch of Adam; None means all points.
+        tolerance: A fit has converged when the square root of the loss is at most this number, in
+            units of the values.
+        rng: An integer seed or a generator, required. Adam draws its minibatches from it;
             Levenberg-Marquardt draws nothing.
 
     Raises:
-        TypeError: if ``rng`` is missing, or data are not float64.
-        ValueError: if shapes do not fit, data are not finite, or an option makes no sense.
-        FitDiverged: if the loss is not finite.
+        TypeError: ``rng`` is missing, or data are not float64.
+        ValueError: Shapes do not fit, data are not finite, or an option makes no sense.
+        FitDiverged: The loss is not finite.
 
-    Source: Marquardt (1963); Kingma and Ba, Adam (2015); Czarnecki and others, Sobolev training
-    (2017).
+    Source: Marquardt (1963); Kingma and Ba (2015); Czarnecki and others (2017).
 
     Example:
         A target that is not in the book:
@@ -250,8 +237,8 @@ def _adam(model, data, steps, learning_rate, batch_size, generator):
 
 def _loss(model, data, rows):
     """Return the loss on some of the points, per member (S,)."""
-    outputs = _outputs(model, data, rows, create_graph=True)
-    return data.residuals(outputs, rows).square().sum((1, 2))
+    residuals = _outputs(model, data, rows, create_graph=True) - data.wanted[:, rows]
+    return (residuals * data.factors).square().sum(2).mean(1)
 
 
 def _outputs(model, data, rows, create_graph):
@@ -288,24 +275,26 @@ def _summarise(model, data, method, history, stalled, tolerance, seconds):
     with torch.no_grad():
         outputs = _outputs(model, data, slice(None), create_graph=False)
     squares = (outputs - data.wanted).square().mean(1).numpy()
-    single = model.members is None
-    unpack = (lambda array: array[0].item()) if single else (lambda array: array)
-    converged = history[-1].sqrt().numpy() <= tolerance
-    reasons = tuple(
-        REACHED if good else STALLED if stuck else LIMIT
-        for good, stuck in zip(converged, stalled, strict=True)
-    )
+    history, single = history.numpy(), model.members is None
+    converged = np.sqrt(history[-1]) <= tolerance
+    reasons = np.where(converged, REACHED, np.where(stalled, STALLED, LIMIT)).tolist()
+    fitted = squares.shape[1] > 1
+    gradient_rms = np.sqrt(squares[:, 1:].sum(1))
     return FitResult(
         model=model,
         method=method,
-        rms=unpack(np.sqrt(squares[:, 0])),
-        gradient_rms=unpack(np.sqrt(squares[:, 1:].sum(1))) if squares.shape[1] > 1 else None,
-        converged=unpack(converged),
-        reason=reasons[0] if single else reasons,
+        rms=_per_member(np.sqrt(squares[:, 0]), single),
+        gradient_rms=_per_member(gradient_rms, single) if fitted else None,
+        converged=_per_member(converged, single),
+        reason=reasons[0] if single else tuple(reasons),
         steps=len(history) - 1,
-        history=history[:, 0].numpy() if single else history.numpy(),
+        history=history[:, 0] if single else history,
         seconds=seconds,
     )
+
+
+def _per_member(array, single):
+    return array[0].item() if single else array
 
 
 def _check_model(model):
@@ -366,11 +355,11 @@ def _checked_options(method, steps, learning_rate, batch_size, tolerance):
         raise ValueError(f"expected a method among {', '.join(defaults)}, and got {method!r}")
     if method != "adam" and (learning_rate is not None or batch_size is not None):
         raise ValueError('learning_rate and batch_size are options of method="adam" only')
-    steps = defaults[method] if steps is None else steps
-    for name, number in (("steps", steps), ("batch_size", batch_size or 1)):
-        if not isinstance(number, int | np.integer) or number < 1:
+    for name, number in (("steps", steps), ("batch_size", batch_size)):
+        if number is not None and (not isinstance(number, int | np.integer) or number < 1):
             raise ValueError(f"expected {name} as an integer of 1 or more, and got {number!r}")
-    for name, number in (("learning_rate", learning_rate or 1.0), ("tolerance", tolerance)):
-        if not (math.isfinite(number) and number >= 0):
-            raise ValueError(f"expected a finite {name} of 0 or more, and got {number}")
-    return steps
+    if learning_rate is not None and not (math.isfinite(learning_rate) and learning_rate > 0):
+        raise ValueError(f"expected a finite learning_rate above 0, and got {learning_rate}")
+    if not (math.isfinite(tolerance) and tolerance >= 0):
+        raise ValueError(f"expected a finite tolerance of 0 or more, and got {tolerance}")
+    return defaults[method] if steps is None else steps

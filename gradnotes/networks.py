@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -18,12 +17,7 @@ import torch
 
 
 class Sine(torch.nn.Module):
-    r"""The sine of each entry, as a layer: :math:`x \mapsto \sin x`.
-
-    Example:
-        >>> Sine()(torch.zeros(2, dtype=torch.float64))
-        tensor([0., 0.], dtype=torch.float64)
-    """
+    r"""The sine of each entry, as a layer: :math:`x \mapsto \sin x`."""
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         r"""Return the sine of each entry of ``inputs``."""
@@ -33,35 +27,27 @@ class Sine(torch.nn.Module):
 # Torch's softplus becomes the identity above a threshold, by default 20, where it is still 2e-9
 # away from it: a step in float64. At 40 the difference is below the rounding error.
 ACTIVATIONS = {
-    "tanh": torch.tanh,
-    "softplus": partial(torch.nn.functional.softplus, threshold=40.0),
-    "sin": torch.sin,
-    "relu": torch.relu,
-}
-_LAYERS = {
-    "tanh": torch.nn.Tanh,
-    "softplus": partial(torch.nn.Softplus, threshold=40.0),
-    "sin": Sine,
-    "relu": torch.nn.ReLU,
+    "tanh": torch.nn.Tanh(),
+    "softplus": torch.nn.Softplus(threshold=40.0),
+    "sin": Sine(),
+    "relu": torch.nn.ReLU(),
 }
 
 
-def make_generator(rng: int | np.random.Generator, caller: str = "this call"):
+def make_generator(
+    rng: int | np.random.Generator, caller: str = "this call"
+) -> np.random.Generator:
     r"""Return the NumPy generator that ``rng`` stands for.
 
     Args:
-        rng: an integer seed (0 or more), or a generator, which is returned as it is.
-        caller: the name that an error message uses.
-
-    Returns:
-        A :class:`numpy.random.Generator`.
+        rng: An integer seed, 0 or more, or a generator, which is returned as it is.
+        caller: The name that an error message uses.
 
     Raises:
-        TypeError: if ``rng`` is missing, or is neither an integer nor a generator.
-        ValueError: if the seed is negative.
+        TypeError: ``rng`` is missing, or is neither an integer nor a generator.
+        ValueError: The seed is negative.
 
-    Source:
-        NumPy's ``default_rng``.
+    Source: NumPy's ``default_rng``.
 
     Example:
         >>> make_generator(5).integers(10) == make_generator(5).integers(10)
@@ -98,29 +84,28 @@ class MLP(torch.nn.Module):
     the same seed gives one at a time; :meth:`member` takes one out.
 
     Args:
-        inputs: the number of inputs, :math:`d`.
-        hidden: the widths of the hidden layers, such as ``(16,)`` or ``(32, 32)``.
+        inputs: The number of inputs, :math:`d`.
+        hidden: The widths of the hidden layers, such as ``(16,)`` or ``(32, 32)``.
         activation: "tanh", "softplus", "sin" or "relu" (whose derivative at 0 is taken as 0).
         members: None for one network, or the number :math:`S` of networks in an ensemble.
-        scale: the factor on the first layer's weights; a larger one gives a wigglier function.
+        scale: The factor on the first layer's weights; a larger one gives a wigglier function.
+            With "sin" and "softplus" a close fit may need 4 to 8.
         domain: None, or one pair (low, high) for each input, in the units of the input.
-        rng: an integer seed or a :class:`numpy.random.Generator`; required.
+        rng: An integer seed or a :class:`numpy.random.Generator`; required.
 
     Raises:
-        TypeError: if ``rng`` is missing or a size is not an integer.
-        ValueError: if a size, the activation, the scale or the domain makes no sense.
+        TypeError: ``rng`` is missing, or a size is not an integer.
+        ValueError: A size, the activation, the scale or the domain makes no sense.
 
-    Source:
-        Rumelhart, Hinton and Williams, Learning representations by back-propagating errors (1986).
+    Source: Rumelhart, Hinton and Williams (1986).
 
     Example:
         A network on a domain that is not in the book:
 
         >>> model = MLP(2, (5,), domain=[(0, 4), (-1, 1)], rng=3)
-        >>> model(torch.zeros(7, 2, dtype=torch.float64)).shape
-        torch.Size([7])
-        >>> model.size
-        21
+        >>> values, gradients = model.value_and_gradient(torch.ones(7, 2, dtype=torch.float64))
+        >>> values.shape, gradients.shape, model.size
+        (torch.Size([7]), torch.Size([7, 2]), 21)
     """
 
     def __init__(
@@ -138,9 +123,8 @@ class MLP(torch.nn.Module):
         generator = make_generator(rng, "MLP")
         widths = _checked_sizes(inputs, hidden, members)
         if activation not in ACTIVATIONS:
-            raise ValueError(
-                f"expected an activation among {', '.join(ACTIVATIONS)}, and got {activation!r}"
-            )
+            names = ", ".join(ACTIVATIONS)
+            raise ValueError(f"expected an activation among {names}, and got {activation!r}")
         if not (math.isfinite(scale) and scale > 0):
             raise ValueError(f"expected a finite scale above 0, and got {scale}; try scale=2.0")
         self.inputs, self.hidden = widths[0], widths[1:-1]
@@ -159,23 +143,17 @@ class MLP(torch.nn.Module):
 
     def extra_repr(self) -> str:
         r"""Return what ``print`` shows of the network."""
-        return (
-            f"{self.inputs}, {self.hidden}, activation={self.activation!r}, members={self.members}"
-        )
+        return f"{self.inputs}, {self.hidden}, {self.activation!r}, members={self.members}"
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
         r"""Return the values at points of shape (n, d): shape (n,), or (S, n) for an ensemble.
 
         Args:
-            points: a tensor of shape (n, d), in the dtype of the weights (float64).
+            points: A tensor of shape (n, d), in the dtype of the weights (float64).
 
         Raises:
-            TypeError: if the points are no tensor, or of another dtype than the weights.
-            ValueError: if the shape is not (n, d).
-
-        Example:
-            >>> MLP(1, (4,), members=3, rng=0)(torch.zeros(2, 1, dtype=torch.float64)).shape
-            torch.Size([3, 2])
+            TypeError: The points are no tensor, or of another dtype than the weights.
+            ValueError: The shape is not (n, d).
         """
         self._check(points)
         return self._evaluate(self.weights, self.biases, points)
@@ -186,23 +164,13 @@ class MLP(torch.nn.Module):
         The ``.grad`` of the parameters is left alone.
 
         Args:
-            points: a tensor of shape (n, d), in the dtype of the weights (float64).
-            create_graph: if true, a graph is kept, so that a loss of both results can be
+            points: As for :meth:`forward`, which raises the same errors.
+            create_graph: If true, a graph is kept, so that a loss of both results can be
                 differentiated in the weights.
 
         Returns:
-            Values (n,) and gradients (n, d); (S, n) and (S, n, d) for an ensemble. A gradient is
-            in units of the value over units of the input.
-
-        Raises:
-            TypeError: if the points are no tensor, or of another dtype than the weights.
-            ValueError: if the shape is not (n, d).
-
-        Example:
-            >>> model = MLP(2, (4,), rng=0)
-            >>> values, gradients = model.value_and_gradient(torch.ones(5, 2, dtype=torch.float64))
-            >>> values.shape, gradients.shape
-            (torch.Size([5]), torch.Size([5, 2]))
+            Values (n,) and gradients (n, d), in units of the value over units of the input; for
+            an ensemble (S, n) and (S, n, d).
         """
         self._check(points)
         # Each member gets its own copy of the points: a shared one would sum their gradients.
@@ -216,23 +184,17 @@ class MLP(torch.nn.Module):
     def weight_jacobian(self, points: torch.Tensor, *, gradients: bool = False):
         r"""Return the Jacobian of the values in the weights, :math:`\partial f(x_i)/\partial w_p`.
 
-        The weights are flattened as in :meth:`flat_weights`.
-
         Args:
-            points: a tensor of shape (n, d), in the dtype of the weights (float64).
-            gradients: if true, return as well the Jacobian of the input gradients,
+            points: As for :meth:`forward`, which raises the same errors.
+            gradients: If true, return as well the Jacobian of the input gradients,
                 :math:`\partial^2 f(x_i)/\partial x_k \partial w_p`.
 
         Returns:
-            A tensor (n, P); with ``gradients``, a pair of tensors (n, P) and (n, d, P). For an
-            ensemble each has a first axis of length S more.
-
-        Raises:
-            TypeError: if the points are no tensor, or of another dtype than the weights.
-            ValueError: if the shape is not (n, d).
+            A tensor (n, P), the weights flattened as in :meth:`flat_weights`; with ``gradients`` a
+            pair (n, P) and (n, d, P). For an ensemble each has a first axis more, of length S.
 
         Example:
-            The derivative in the last bias, of the output, is 1:
+            The derivative in the last bias, that of the output, is 1:
 
             >>> jacobian = MLP(1, (4,), rng=0).weight_jacobian(torch.ones(3, 1).double())
             >>> jacobian.shape, jacobian[:, -1].tolist()
@@ -251,12 +213,6 @@ class MLP(torch.nn.Module):
 
         The function maps weights (P,) and a point (d,) to a tensor that holds the value, and with
         ``gradients`` the d entries of the input gradient behind it. It suits :mod:`torch.func`.
-
-        Example:
-            >>> model = MLP(2, (4,), rng=0)
-            >>> function = model.as_function(gradients=True)
-            >>> function(model.flat_weights(), torch.ones(2, dtype=torch.float64)).shape
-            torch.Size([3])
         """
 
         def value(flat, point):
@@ -283,6 +239,8 @@ class MLP(torch.nn.Module):
         expected = tuple(self.flat_weights().shape)
         if tuple(flat.shape) != expected:
             raise ValueError(f"expected weights of shape {expected}, and got {tuple(flat.shape)}")
+        if flat.dtype != self.centre.dtype:
+            raise TypeError(f"expected weights in {self.centre.dtype}, and got {flat.dtype}")
         weights, biases = self._unflatten(flat.detach())
         with torch.no_grad():
             for parameter, entries in zip(self.parameters(), weights + biases, strict=True):
@@ -304,22 +262,22 @@ class MLP(torch.nn.Module):
         r"""Return a :class:`torch.nn.Sequential` that gives the same values (n,) as one network."""
         if self.members is not None:
             raise ValueError("expected a single network, and got an ensemble; try .member(0)")
+        weights, biases = list(self.weights), list(self.biases)
+        weights[0] = weights[0] / self.half_width[:, None]
+        biases[0] = biases[0] - self.centre @ weights[0]
         layers = []
-        for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            if index == 0:
-                weight = weight / self.half_width[:, None]
-                bias = bias - self.centre @ weight
+        for weight, bias in zip(weights, biases, strict=True):
             # Linear's own initialisation would draw from torch's global generator.
             linear = torch.nn.utils.skip_init(torch.nn.Linear, *weight.shape, dtype=weight.dtype)
             with torch.no_grad():
                 linear.weight.copy_(weight.T)
                 linear.bias.copy_(bias)
-            layers += [linear, _LAYERS[self.activation]()]
+            layers += [linear, ACTIVATIONS[self.activation]]
         return torch.nn.Sequential(*layers[:-1], torch.nn.Flatten(0))
 
     def _evaluate(self, weights, biases, points):
         """Return the values at (..., n, d), for weights (in, out) or (S, in, out)."""
-        activate = ACTIVATIONS[self.activation]
+        activate, weights, biases = ACTIVATIONS[self.activation], list(weights), list(biases)
         layer = (points - self.centre) / self.half_width
         for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
             layer = activate(layer @ weight + bias.unsqueeze(-2))
@@ -328,18 +286,16 @@ class MLP(torch.nn.Module):
     def _unflatten(self, flat):
         """Split (..., P) into the lists of weights (..., in, out) and of biases (..., out)."""
         shapes = list(pairwise((self.inputs, *self.hidden, 1)))
-        sizes = [rows * columns for rows, columns in shapes] + [out for _, out in shapes]
-        pieces = flat.split(sizes, -1)
-        weights = [piece.unflatten(-1, shape) for piece, shape in zip(pieces, shapes, strict=False)]
-        return weights, list(pieces[len(shapes) :])
+        sizes = [rows * columns for rows, columns in shapes] + [width for _, width in shapes]
+        pieces, count = flat.split(sizes, -1), len(shapes)
+        weights = [w.unflatten(-1, shape) for w, shape in zip(pieces[:count], shapes, strict=True)]
+        return weights, list(pieces[count:])
 
     def _check(self, points):
         """Raise unless ``points`` is a tensor (n, d) in the dtype of the weights."""
         if not isinstance(points, torch.Tensor):
-            raise TypeError(
-                f"expected points as a torch tensor, and got {type(points).__name__}; "
-                "try torch.from_numpy(points)"
-            )
+            kind = type(points).__name__
+            raise TypeError(f"expected a tensor, and got {kind}; try torch.from_numpy(points)")
         if points.dtype != self.centre.dtype:
             raise TypeError(
                 f"expected points in {self.centre.dtype}, as the weights are, and got "
@@ -347,8 +303,8 @@ class MLP(torch.nn.Module):
             )
         if points.ndim != 2 or points.shape[1] != self.inputs:
             raise ValueError(
-                f"expected points of shape (n, {self.inputs}), and got {tuple(points.shape)}"
-                "; try points.reshape(-1, 1) for one input"
+                f"expected points of shape (n, {self.inputs}), and got {tuple(points.shape)}; "
+                f"try points.reshape(-1, {self.inputs})"
             )
 
 
@@ -380,13 +336,13 @@ def _checked_sizes(inputs, hidden, members):
 
 def _checked_domain(domain, inputs):
     """Return the centre and the half-width of each input's interval."""
-    if domain is None:
-        return np.zeros(inputs), np.ones(inputs)
-    pairs = np.asarray(domain, dtype=np.float64)
-    if pairs.shape != (inputs, 2) or not np.isfinite(pairs).all():
+    pairs = np.array([(-1.0, 1.0)] * inputs if domain is None else domain, dtype=np.float64)
+    if inputs == 1 and pairs.shape == (2,):
+        pairs = pairs[None]
+    good = pairs.shape == (inputs, 2) and np.isfinite(pairs).all()
+    if not good or not (pairs[:, 0] < pairs[:, 1]).all():
         raise ValueError(
-            f"expected a domain of {inputs} finite pairs (low, high), and got {domain!r}"
+            f"expected a domain of {inputs} finite pairs (low, high) with low < high, "
+            f"and got {domain!r}"
         )
-    if not (pairs[:, 0] < pairs[:, 1]).all():
-        raise ValueError(f"expected low < high in each pair of the domain, and got {domain!r}")
     return pairs.mean(axis=1), (pairs[:, 1] - pairs[:, 0]) / 2

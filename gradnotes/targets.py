@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 import sympy as sp
+from sympy.printing.numpy import NumPyPrinter
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -255,16 +256,35 @@ def _compiled(expression: sp.Expr, variables: tuple, order: int) -> Callable:
     """Compile the partial derivatives of one order to one NumPy function of the columns."""
     real = real_symbols(variables)
     entries = _derivatives(expression.xreplace(real), tuple(real.values()), order)
-    steps = _STEPS if order > 0 else {}
-    return sp.lambdify(tuple(real.values()), entries, modules=[steps, "numpy"], cse=True)
+    return compiled(tuple(real.values()), entries, _STEPS if order > 0 else {})
 
 
-def check_points(points: npt.ArrayLike, dimension: int) -> FloatArray:
+class _Printer(NumPyPrinter):
+    """Print all the digits of a float: SymPy's own printer stops at 15."""
+
+    def _print_Float(self, expr):  # noqa: N802 (SymPy looks up this name)
+        return repr(float(expr))
+
+
+def compiled(symbols: tuple, entries: Sequence[sp.Expr], forms: dict[str, Callable]) -> Callable:
+    """Compile expressions to one NumPy function of the symbols; forms replace NumPy functions."""
+    settings = {
+        "fully_qualified_modules": False,
+        "inline": True,
+        "allow_unknown_functions": True,
+        "user_functions": {name: name for name in forms},
+    }
+    modules = [forms, "numpy"]
+    return sp.lambdify(symbols, entries, modules, printer=_Printer(settings), cse=True)
+
+
+def check_points(points: npt.ArrayLike, dimension: int, *, name: str = "points") -> FloatArray:
     """Check that points are finite float64 rows and return them as an array.
 
     Args:
         points: Array or nested list of floats, shape (n, dimension).
         dimension: The number of coordinates of a point.
+        name: What to call the points in an error.
 
     Returns:
         The points as an array of shape (n, dimension); an array comes back as it is, not copied.
@@ -282,17 +302,17 @@ def check_points(points: npt.ArrayLike, dimension: int) -> FloatArray:
     array = np.asarray(points)
     if array.dtype != np.float64:
         raise TypeError(
-            f"expected points of dtype float64, got {array.dtype}; try points.astype(numpy.float64)"
+            f"expected {name} of dtype float64, got {array.dtype}; try {name}.astype(numpy.float64)"
         )
     if array.ndim != 2 or array.shape[1] != dimension:
         raise ValueError(
             f"expected shape (n, {dimension}), got {array.shape}; "
-            f"try points.reshape(-1, {dimension})"
+            f"try {name}.reshape(-1, {dimension})"
         )
     bad = ~np.isfinite(array).all(axis=1)
     if bad.any():
         row = int(np.argmax(bad))
-        raise ValueError(f"expected finite points, got {array[row]} in row {row}; try dropping it")
+        raise ValueError(f"expected finite {name}, got {array[row]} in row {row}; try dropping it")
     return array
 
 
@@ -350,7 +370,7 @@ def _call(function: Callable, rows: FloatArray, target: "Target") -> list:
     try:
         with np.errstate(all="ignore"):
             columns = function(*rows.T)
-    except NameError as error:
+    except (NameError, TypeError) as error:
         raise ValueError(f"{target!r} holds a function without a NumPy form: {error}") from error
     if any(np.iscomplexobj(column) for column in columns):
         raise ValueError(f"expected a real function, but {target!r} has complex values")
@@ -466,7 +486,13 @@ class Target:
     def _checked(self, order: int, points: npt.ArrayLike) -> FloatArray:
         rows = check_points(points, self.dimension)
         self._check_inside(rows)
-        result = self._evaluate(order, rows)
+        # The slope of log(x) at -1 is a number, but log(x) is not: look at the lower orders too.
+        for lower in range(order + 1):
+            result = self._evaluate(lower, rows)
+            self._check_finite(lower, rows, result)
+        return result
+
+    def _check_finite(self, order: int, rows: FloatArray, result: FloatArray) -> None:
         bad = ~np.isfinite(result).reshape(len(rows), self.dimension**order).all(axis=1)
         if bad.any():
             row = int(np.argmax(bad))
@@ -474,7 +500,6 @@ class Target:
                 f"the {_QUANTITIES[order]} of {self!r} is not a finite number at {rows[row]} "
                 f"(row {row}); try leaving this point out of the points"
             )
-        return result
 
     def _check_inside(self, rows: FloatArray) -> None:
         low, high = np.array(self.domain, dtype=np.float64).T

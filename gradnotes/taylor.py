@@ -1,0 +1,408 @@
+r"""Taylor expansions of expressions, and of losses at a point where the values agree.
+
+An expansion is a sum of homogeneous parts, one for each degree. The linear part answers the
+question of the book: at a point where a model agrees with its target, a loss of the values that is
+smooth in the residual has no linear part, whatever the error of the slope.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+import numpy as np
+import numpy.typing as npt
+import sympy as sp
+from sympy.core.relational import Relational
+
+from gradnotes.targets import (
+    FloatArray,
+    check_expression,
+    check_points,
+    check_variables,
+    compiled,
+    real_symbols,
+)
+
+Loss = Callable[[sp.Expr], sp.Expr]
+
+_STEPS = (sp.sign, sp.Heaviside)
+_NOT_A_NUMBER = (sp.nan, sp.zoo, sp.oo, -sp.oo, sp.AccumBounds)
+_NO_DERIVATIVE = (sp.Derivative, sp.Subs, sp.DiracDelta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expansion:
+    r"""A truncated Taylor expansion, sorted by degree.
+
+    .. math:: f(a + h) = T_0 + T_1(h) + \dots + T_m(h) + o(|h|^m)
+
+    Args:
+        variables: Tuple of d symbols.
+        point: Tuple of d SymPy numbers or expressions, the point a.
+        displacements: Tuple of d real symbols, ``h`` or ``h_1`` to ``h_d``.
+        terms: The homogeneous parts, of degree 0 to order.
+        order: The highest degree kept, m.
+
+    Source: Taylor's theorem.
+
+    Example:
+        An expression that is not in the book:
+
+        >>> z = sp.Symbol("z", real=True)
+        >>> expansion = expand(z * sp.exp(z), z, 0)
+        >>> expansion.polynomial
+        h**3/2 + h**2 + h
+        >>> expansion.leading_degree
+        1
+    """
+
+    variables: tuple[sp.Symbol, ...]
+    point: tuple[sp.Expr, ...]
+    displacements: tuple[sp.Symbol, ...]
+    terms: tuple[sp.Expr, ...]
+    order: int
+
+    @property
+    def polynomial(self) -> sp.Expr:
+        """The sum of the terms."""
+        return sp.Add(*self.terms)
+
+    @property
+    def linear(self) -> sp.Expr:
+        """The term of degree one."""
+        if self.order < 1:
+            raise ValueError("expected an order >= 1, got 0; try expand(..., order=1)")
+        return self.terms[1]
+
+    @property
+    def leading_degree(self) -> int | None:
+        """The degree of the first term that is not zero; None if all are zero."""
+        return next((degree for degree, term in enumerate(self.terms) if term != 0), None)
+
+    def evaluate(self, displacements: npt.ArrayLike) -> FloatArray:
+        """Give the values of the polynomial at float64 displacements (n, d), as an array (n,)."""
+        rows = check_points(displacements, len(self.displacements))
+        extra = self.polynomial.free_symbols - set(self.displacements)
+        if extra:
+            names = ", ".join(sorted(str(symbol) for symbol in extra))
+            raise ValueError(
+                f"expected numbers in the expansion, got the symbols {names}; "
+                "substitute numbers first"
+            )
+        (values,) = compiled(self.displacements, [self.polynomial], {})(*rows.T)
+        return np.broadcast_to(values, len(rows)).astype(np.float64)
+
+
+def expand(
+    expression: sp.Expr | float,
+    variables: sp.Symbol | Sequence[sp.Symbol],
+    point: sp.Expr | float | Sequence,
+    *,
+    order: int = 3,
+) -> Expansion:
+    r"""Expand an expression around a point, by repeated differentiation.
+
+    .. math:: T_k(h) = \sum_{|\alpha| = k} \frac{\partial^\alpha f(a)}{\alpha!}\, h^\alpha
+
+    The result is exact. A step (``sign``, ``Heaviside``) or a joint of a ``Piecewise`` at the very
+    point is refused, for there a derivative of the formula need not be one of the function.
+
+    Args:
+        expression: A SymPy expression; it may hold other symbols, which stay as they are.
+        variables: A symbol, or a sequence of d different symbols.
+        point: The d coordinates of the point; with one variable a single number will do.
+        order: The highest degree kept, a whole number.
+
+    Returns:
+        The expansion, with terms of degree 0 to order.
+
+    Raises:
+        TypeError: The expression or a variable is not one of SymPy's.
+        ValueError: The order or the point does not fit, or a derivative does not exist.
+
+    Source: Taylor's theorem.
+
+    Example:
+        An expression that is not in the book:
+
+        >>> u, v = sp.symbols("u v", real=True)
+        >>> expand(sp.exp(u) * sp.cos(v), (u, v), (0, 0), order=2).terms
+        (1, h_1, h_1**2/2 - h_2**2/2)
+    """
+    expression, variables = check_expression(expression), check_variables(variables)
+    point = _check_point(point, len(variables))
+    if not isinstance(order, int) or order < 0:
+        raise ValueError(f"expected a whole order >= 0, got {order!r}; try order=3")
+    displacements = _displacements(variables, expression, point)
+    real = real_symbols(variables)
+    place = dict(zip(real.values(), point, strict=True))
+    formula = _active_branches(expression.xreplace(real), place)
+
+    derivatives = {(): formula}
+    terms = [_value(formula, place, 0)]
+    for degree in range(1, order + 1):
+        derivatives = _differentiate(derivatives, tuple(real.values()))
+        terms.append(_homogeneous(derivatives, place, displacements, degree))
+    return Expansion(
+        variables=variables,
+        point=point,
+        displacements=displacements,
+        terms=tuple(terms),
+        order=order,
+    )
+
+
+def _check_point(point, dimension: int) -> tuple[sp.Expr, ...]:
+    coordinates = point if isinstance(point, list | tuple | np.ndarray | sp.Tuple) else [point]
+    if len(coordinates) != dimension:
+        raise ValueError(
+            f"expected a point with {dimension} coordinates, got {point}; try {(0,) * dimension}"
+        )
+    return tuple(check_expression(coordinate) for coordinate in coordinates)
+
+
+def _displacements(variables, expression, point) -> tuple[sp.Symbol, ...]:
+    count = len(variables)
+    names = ["h"] if count == 1 else [f"h_{j}" for j in range(1, count + 1)]
+    result = tuple(sp.Symbol(name, real=True) for name in names)
+    used = (expression.free_symbols - set(variables)).union(*(c.free_symbols for c in point))
+    if used & set(result):
+        raise ValueError(f"the symbols {result} are kept for displacements; try other names")
+    return result
+
+
+def _differentiate(derivatives: dict, variables: tuple) -> dict:
+    """Go from the derivatives of one order, by sorted tuples of indices, to those of the next."""
+    order = len(next(iter(derivatives))) + 1
+    indices = combinations_with_replacement(range(len(variables)), order)
+    return {index: derivatives[index[:-1]].diff(variables[index[-1]]) for index in indices}
+
+
+def _homogeneous(derivatives: dict, place: dict, displacements: tuple, degree: int) -> sp.Expr:
+    parts = []
+    for index, derivative in derivatives.items():
+        coefficient = _value(derivative, place, degree)
+        for j, h in enumerate(displacements):
+            power = index.count(j)
+            coefficient *= h**power / sp.factorial(power)
+        parts.append(coefficient)
+    return sp.Add(*parts)
+
+
+def _value(derivative: sp.Expr, place: dict, degree: int) -> sp.Expr:
+    steps = [s for s in derivative.atoms(*_STEPS) if _vanishes(s.args[0], place)]
+    value = derivative.subs(place, simultaneous=True)
+    if (steps and degree > 0) or value.has(*_NOT_A_NUMBER, *_NO_DERIVATIVE):
+        where = ", ".join(str(coordinate) for coordinate in place.values())
+        raise ValueError(
+            f"the term of degree {degree} at the point ({where}) is not defined: the derivative is "
+            f"{derivative}; try another point, or a lower order"
+        )
+    return _tidy(value)
+
+
+def _tidy(value: sp.Expr) -> sp.Expr:
+    """Bring a coefficient to one factored fraction if that is shorter; a zero reads 0."""
+    if value.is_number:
+        return sp.S.Zero if value.equals(0) else value
+    # Factoring works with exact coefficients only.
+    tidied = sp.expand(value) if value.has(sp.Float) else sp.factor(value)
+    return min(tidied, value, key=sp.count_ops)
+
+
+def _vanishes(expression: sp.Expr, place: dict) -> bool:
+    value = expression.subs(place, simultaneous=True)
+    return bool(value.equals(0)) if value.is_number else value.is_zero is True
+
+
+def _active_branches(formula: sp.Expr, place: dict) -> sp.Expr:
+    """Put for each Piecewise the branch that holds all around the point."""
+    return formula.replace(
+        lambda part: isinstance(part, sp.Piecewise), lambda part: _branch(part.args, place)
+    )
+
+
+def _branch(pieces: Sequence[tuple], place: dict) -> sp.Expr:
+    for branch, condition in pieces:
+        for relation in sp.sympify(condition).atoms(Relational):
+            if _vanishes(relation.lhs - relation.rhs, place):
+                raise ValueError(
+                    f"the point {tuple(place.values())} lies on the joint {relation} of a "
+                    "Piecewise; try another point, or expand one branch"
+                )
+        holds = condition.subs(place, simultaneous=True)
+        if holds == sp.true:
+            return branch
+        if holds != sp.false:
+            raise ValueError(
+                f"cannot tell whether {condition} holds at the point {tuple(place.values())}; "
+                "substitute numbers first"
+            )
+    raise ValueError(f"no branch of a Piecewise holds at the point {tuple(place.values())}")
+
+
+def squared(residual: sp.Expr) -> sp.Expr:
+    """Give the squared error, r**2."""
+    return residual**2
+
+
+def absolute(residual: sp.Expr) -> sp.Expr:
+    """Give the absolute error, the modulus of r."""
+    return sp.Abs(residual)
+
+
+def huber(residual: sp.Expr, delta: sp.Expr | float = 1) -> sp.Expr:
+    """Give Huber's loss: r**2/2 for residuals up to delta > 0, then delta*(abs(r) - delta/2)."""
+    delta = sp.sympify(delta)
+    if delta.is_positive is not True:
+        raise ValueError(f"expected delta > 0, got {delta}; try a number or a positive symbol")
+    size = sp.Abs(residual)
+    return sp.Piecewise((residual**2 / 2, size <= delta), (delta * (size - delta / 2), True))
+
+
+def log_cosh(residual: sp.Expr) -> sp.Expr:
+    """Give the log-cosh loss, log(cosh(r))."""
+    return sp.log(sp.cosh(residual))
+
+
+def kl(residual: sp.Expr, target_logit: sp.Expr | float) -> sp.Expr:
+    r"""Give the divergence of the model's probability from a soft label, in logits.
+
+    .. math::
+        \mathrm{KL}\bigl(\sigma(z) \,\|\, \sigma(z - r)\bigr)
+        = \log(1 + e^{z - r}) - \log(1 + e^z) + \sigma(z)\, r
+
+    Args:
+        residual: r, the target's logit minus the model's logit.
+        target_logit: z, the target's logit; it may depend on the variables.
+
+    Returns:
+        The SymPy expression of the loss.
+
+    Source: the two-class case of the Kullback-Leibler divergence.
+
+    Example:
+        >>> r = sp.Symbol("r", real=True)
+        >>> expand(kl(r, 0), r, 0).terms
+        (0, 0, h**2/8, 0)
+    """
+    z = sp.sympify(target_logit)
+    probability = sp.exp(z) / (1 + sp.exp(z))
+    return sp.log(1 + sp.exp(z - residual)) - sp.log(1 + sp.exp(z)) + probability * residual
+
+
+def logistic(margin: sp.Expr) -> sp.Expr:
+    """Give the logistic loss of a hard label, log(1 + exp(-m)); the margin is label times logit."""
+    return sp.log(1 + sp.exp(-margin))
+
+
+def expand_loss(
+    loss: Loss,
+    residual: sp.Expr,
+    variables: sp.Symbol | Sequence[sp.Symbol],
+    point: sp.Expr | float | Sequence,
+    *,
+    order: int = 3,
+) -> Expansion:
+    r"""Expand the loss of a residual around a point where the values agree.
+
+    A loss with :math:`\ell(0) = \ell'(0) = 0` gives
+
+    .. math:: \ell(r(a + h)) = \tfrac12 \ell''(0)\, (\nabla r(a) \cdot h)^2 + O(|h|^3),
+
+    so its linear term is zero whatever the slopes are. The absolute error has no derivative there;
+    with :math:`T_m` the leading term of r, what holds for small h with :math:`T_m(h) \ne 0` is
+
+    .. math:: |r(a + h)| = |T_m| + \mathrm{sign}(T_m)\,(T_{m+1} + T_{m+2} + \dots),
+
+    and those are the terms that come back for ``absolute``. A logistic loss has a margin, not a
+    residual that vanishes: use ``expand(logistic(margin), variables, point)``.
+
+    Args:
+        loss: A function from a SymPy expression to a SymPy expression, such as ``squared``.
+        residual: Target minus model, a SymPy expression that is zero at the point.
+        variables: A symbol, or a sequence of d different symbols.
+        point: The d coordinates of the point; with one variable a single number will do.
+        order: The highest degree kept, a whole number.
+
+    Returns:
+        The expansion of the loss, with terms of degree 0 to order.
+
+    Raises:
+        ValueError: The residual is not zero at the point, or a derivative does not exist.
+
+    Source: Taylor's theorem; the book's chapter on losses of values.
+
+    Example:
+        A residual that is not in the book:
+
+        >>> z = sp.Symbol("z", real=True)
+        >>> expand_loss(squared, 3 * sp.sin(z), z, 0).terms
+        (0, 0, 9*h**2, 0)
+        >>> expand_loss(absolute, 3 * z - z**2, z, 0, order=2).terms
+        (0, 3*Abs(h), -h**2*sign(h))
+    """
+    inner = expand(residual, variables, point, order=order)
+    if inner.terms[0] != 0:
+        raise ValueError(
+            f"expected a residual that is zero at the point {inner.point}, got {inner.terms[0]}; "
+            "try expand(loss(residual), variables, point)"
+        )
+    if loss is absolute:
+        return _expand_absolute(inner)
+    return expand(loss(residual), variables, point, order=order)
+
+
+def _expand_absolute(inner: Expansion) -> Expansion:
+    degree = inner.leading_degree
+    if degree is None:
+        return inner
+    leading = inner.terms[degree]
+    later = [sp.sign(leading) * term for term in inner.terms[degree + 1 :]]
+    return Expansion(
+        variables=inner.variables,
+        point=inner.point,
+        displacements=inner.displacements,
+        terms=(*inner.terms[:degree], sp.Abs(leading), *later),
+        order=inner.order,
+    )
+
+
+def general_residual(
+    variables: sp.Symbol | Sequence[sp.Symbol], *, order: int = 3, name: str = "r"
+) -> sp.Expr:
+    r"""Give the general residual that is zero at the origin, with a symbol for each derivative.
+
+    .. math:: r(x) = \sum_{1 \le |\alpha| \le m} \frac{r_\alpha}{\alpha!}\, x^\alpha
+
+    Args:
+        variables: A symbol, or a sequence of d different symbols.
+        order: The highest degree m, a whole number >= 1.
+        name: The letter of the symbols: r_1, r_2, ... in one variable; r_10, r_01, r_20, ... in
+            several, where the digits count the derivatives in each variable.
+
+    Returns:
+        The polynomial, with real symbols as coefficients.
+
+    Raises:
+        ValueError: The order is not a whole number from 1 to 9.
+
+    Source: Taylor's theorem, read backwards.
+
+    Example:
+        >>> z = sp.Symbol("z", real=True)
+        >>> expand(general_residual(z), z, 0).terms
+        (0, h*r_1, h**2*r_2/2, h**3*r_3/6)
+    """
+    variables = check_variables(variables)
+    if not isinstance(order, int) or not 1 <= order <= 9:
+        raise ValueError(f"expected a whole order from 1 to 9, got {order!r}; try order=3")
+    parts = []
+    for degree in range(1, order + 1):
+        for index in combinations_with_replacement(range(len(variables)), degree):
+            powers = [index.count(j) for j in range(len(variables))]
+            part = sp.Symbol(f"{name}_{''.join(map(str, powers))}", real=True)
+            for variable, power in zip(variables, powers, strict=True):
+                part *= variable**power / sp.factorial(power)
+            parts.append(part)
+    return sp.Add(*parts)

@@ -1,0 +1,204 @@
+import copy
+
+import numpy as np
+import pytest
+import sympy as sp
+import torch
+
+from gradnotes.gaps import measure_gaps, residual
+from gradnotes.networks import MLP
+from gradnotes.targets import Target
+
+torch.set_num_threads(1)
+
+X, Y = sp.symbols("x y", real=True)
+SQUARE = [(-2.0, 2.0), (-2.0, 2.0)]
+ZERO = Target(sp.Integer(0), (X, Y), SQUARE)
+WAVE = Target(sp.sin(X) * sp.exp(Y / 2), (X, Y), SQUARE)
+POINTS = np.random.default_rng(8).uniform(-2.0, 2.0, (9, 2))
+
+
+class Mapping(torch.nn.Module):
+    """A module without parameters that applies a function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, points):
+        return self.function(points)
+
+
+def layers(*middle, dtype=torch.float64):
+    first = torch.nn.utils.skip_init(torch.nn.Linear, 2, 3, dtype=dtype)
+    last = torch.nn.utils.skip_init(torch.nn.Linear, 3, 1, dtype=dtype)
+    with torch.no_grad():
+        first.weight.copy_(torch.tensor([[1.0, 0.5], [-0.25, 2.0], [0.75, -1.0]]))
+        first.bias.copy_(torch.tensor([0.5, -0.25, 0.125]))
+        last.weight.copy_(torch.tensor([[1.5, -0.5, 0.25]]))
+        last.bias.fill_(0.25)
+    return torch.nn.Sequential(first, *middle, last)
+
+
+LAYERS_AS_TARGET = Target(
+    sp.Rational(3, 2) * sp.tanh(X + Y / 2 + sp.Rational(1, 2))
+    - sp.tanh(-X / 4 + 2 * Y - sp.Rational(1, 4)) / 2
+    + sp.tanh(3 * X / 4 - Y + sp.Rational(1, 8)) / 4
+    + sp.Rational(1, 4),
+    (X, Y),
+    SQUARE,
+)
+
+
+def test_closed_form_of_both_norms():
+    target = Target(3 * X + 4 * Y**2, (X, Y), SQUARE)
+    points = [[0.0, 0.0], [1.0, 1.0], [-1.0, 0.5], [0.0, -1.0]]
+    # r = 0, 7, -2, 4 and |grad r|^2 = 9, 9 + 64, 9 + 16, 9 + 64
+    rms = measure_gaps(ZERO, target, points)
+    assert rms.value == pytest.approx(np.sqrt(69 / 4), rel=1e-15)
+    assert rms.gradient == pytest.approx(np.sqrt(180 / 4), rel=1e-15)
+    assert (rms.norm, rms.method, rms.dtype, rms.points_count) == ("rms", "exact", "float64", 4)
+    largest = measure_gaps(ZERO, target, points, norm="max")
+    assert largest.value == 7.0
+    assert largest.gradient == pytest.approx(np.sqrt(73), rel=1e-15)
+    assert largest.norm == "max"
+    assert measure_gaps(target, ZERO, points, norm="max").value == 7.0
+
+
+def test_the_residual_is_target_minus_model():
+    values, gradients = residual(ZERO, WAVE, POINTS)
+    np.testing.assert_array_equal(values, WAVE.value(POINTS))
+    np.testing.assert_array_equal(gradients, WAVE.gradient(POINTS))
+    swapped = residual(WAVE, ZERO, POINTS)
+    np.testing.assert_array_equal(swapped[0], -values)
+    np.testing.assert_array_equal(swapped[1], -gradients)
+
+
+def test_a_network_against_its_own_formula():
+    model = layers(torch.nn.Tanh())
+    gaps = measure_gaps(model, LAYERS_AS_TARGET, POINTS, norm="max")
+    assert gaps.value < 1e-14
+    assert gaps.gradient < 1e-14
+    assert (gaps.method, gaps.dtype) == ("autograd", "float64")
+    assert type(gaps.value) is float
+
+
+def test_a_module_is_evaluated_in_its_own_dtype():
+    gaps = measure_gaps(layers(torch.nn.Tanh(), dtype=torch.float32), LAYERS_AS_TARGET, POINTS)
+    assert gaps.dtype == "float32"
+    assert 1e-9 < gaps.value < 1e-6
+    assert 1e-9 < gaps.gradient < 1e-6
+    both = measure_gaps(layers(torch.nn.Tanh(), dtype=torch.float32), MLP(2, (3,), rng=0), POINTS)
+    assert both.dtype == "float32 and float64"
+    assert measure_gaps(MLP(2, (3,), rng=0).float(), WAVE, POINTS).dtype == "float32"
+
+
+@pytest.mark.parametrize("norm", ["rms", "max"])
+def test_an_ensemble_gives_the_gaps_of_its_members(norm):
+    model = MLP(2, (4,), members=3, rng=1)
+    gaps = measure_gaps(model, WAVE, POINTS, norm=norm)
+    singles = [measure_gaps(model.member(s), WAVE, POINTS, norm=norm) for s in range(3)]
+    np.testing.assert_allclose(gaps.value, [g.value for g in singles], rtol=1e-13)
+    np.testing.assert_allclose(gaps.gradient, [g.gradient for g in singles], rtol=1e-13)
+    assert gaps.value.shape == (3,)
+    assert gaps.points_count == 9
+
+
+def test_two_ensembles_are_compared_member_by_member():
+    first, second = MLP(2, (4,), members=3, rng=1), MLP(2, (5,), members=3, rng=2)
+    values, gradients = residual(first, second, POINTS)
+    expected = residual(first.member(2), second.member(2), POINTS)
+    np.testing.assert_allclose(values[2], expected[0], atol=1e-14)
+    np.testing.assert_allclose(gradients[2], expected[1], atol=1e-14)
+    with pytest.raises(ValueError, match=r"ensembles of one length, and got \[2, 3\]"):
+        residual(first, MLP(2, (4,), members=2, rng=0), POINTS)
+
+
+def test_rows_and_columns_and_modules_without_parameters():
+    flat = Mapping(lambda p: p[:, 0] ** 2 * p[:, 1])
+    column = Mapping(lambda p: (p[:, 0] ** 2 * p[:, 1])[:, None])
+    target = Target(X**2 * Y, (X, Y), SQUARE)
+    for module in (flat, column):
+        gaps = measure_gaps(module, target, torch.from_numpy(POINTS), norm="max")
+        assert gaps.value < 1e-15
+        assert gaps.gradient < 1e-15
+        assert gaps.dtype == "float64"
+
+
+def test_the_module_is_left_as_it_was():
+    model = layers(torch.nn.BatchNorm1d(3, dtype=torch.float64), torch.nn.Dropout(0.5)).eval()
+    model[0].weight.requires_grad_(False)
+    model[3].weight.grad = torch.ones_like(model[3].weight)
+    before = copy.deepcopy(model.state_dict())
+    state = torch.get_rng_state()
+    measure_gaps(model, WAVE, POINTS)
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert not any(module.training for module in model.modules())
+    assert [p.requires_grad for p in model.parameters()] == [False] + [True] * 5
+    assert (model[3].weight.grad == 1.0).all()
+    assert model[0].bias.grad is None
+    assert torch.equal(torch.get_rng_state(), state)
+    assert layers(torch.nn.Tanh()).training
+    measure_gaps(layers(torch.nn.Tanh()), WAVE, POINTS)
+
+
+class Centred(torch.nn.Module):
+    def forward(self, points):
+        return (points - points.mean(0)).sum(1)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (layers(torch.nn.BatchNorm1d(3, dtype=torch.float64)), r"statistics.*try model\.eval\(\)"),
+        (
+            layers(torch.nn.BatchNorm1d(3, track_running_stats=False, dtype=torch.float64)).eval(),
+            "track_running_stats=True",
+        ),
+        (layers(torch.nn.Dropout(0.1)), r"Dropout draws random numbers.*try model\.eval\(\)"),
+        (Centred(), "Centred gives other values for the same points in a smaller batch"),
+        (Mapping(lambda p: p), r"maps \(9, 2\) to \(9,\) or \(9, 1\), and got \(9, 2\)"),
+        (Mapping(lambda p: p.sum()), r"and got \(\); try a module with one output"),
+        (Mapping(lambda p: 3.0), "and got float"),
+        (Mapping(lambda p: p.detach().sum(1)), "without a gradient; try a forward without detach"),
+        (Mapping(lambda p: p.sum(1).log()), "infinite or NaN"),
+    ],
+)
+def test_modules_that_would_give_wrong_numbers_are_refused(model, words):
+    with pytest.raises(ValueError, match=words):
+        measure_gaps(model, WAVE, POINTS)
+
+
+def test_wrong_dtypes_are_refused():
+    mixed = layers(torch.nn.Tanh())
+    mixed[0].float()
+    with pytest.raises(TypeError, match=r"one floating dtype.*torch.float32, torch.float64; try"):
+        measure_gaps(mixed, WAVE, POINTS)
+    with pytest.raises(TypeError, match=r"values in torch.float64.*got torch.float32"):
+        measure_gaps(Mapping(lambda p: p.sum(1).float()), WAVE, POINTS)
+    with pytest.raises(TypeError, match="float64"):
+        measure_gaps(ZERO, WAVE, POINTS.astype(np.float32))
+    with pytest.raises(TypeError, match=r"a Target or a torch.nn.Module, and got function"):
+        measure_gaps(lambda p: p, WAVE, POINTS)
+
+
+def test_wrong_arguments_are_refused():
+    with pytest.raises(ValueError, match="among rms, max, and got 'l1'"):
+        measure_gaps(ZERO, WAVE, POINTS, norm="l1")
+    with pytest.raises(ValueError, match="at least one point, and got none"):
+        measure_gaps(ZERO, WAVE, np.zeros((0, 2)))
+    for model in (ZERO, MLP(2, (3,), rng=0), Mapping(lambda p: p.sum(1))):
+        with pytest.raises(ValueError, match="shape"):
+            measure_gaps(model, WAVE, np.zeros((3, 1)))
+        with pytest.raises(ValueError, match="finite"):
+            measure_gaps(model, WAVE, [[0.0, np.nan]])
+
+
+def test_a_ripple_that_shrinks_with_its_wavelength_keeps_its_gradient_gap():
+    x = np.linspace(0.0, 2.0, 4001)[:-1, None]
+    flat = Target(sp.Integer(0), (X,), [(0.0, 2.0)])
+    for k in (1, 4, 16):
+        ripple = Target(sp.sin(sp.pi * k * X) / k, (X,), [(0.0, 2.0)])
+        gaps = measure_gaps(flat, ripple, x)
+        assert gaps.value == pytest.approx(1 / (k * np.sqrt(2)), rel=1e-12)
+        assert gaps.gradient == pytest.approx(np.pi / np.sqrt(2), rel=1e-12)

@@ -1,0 +1,312 @@
+"""The targets: each number by a second route, exactness where it is claimed, and the errors."""
+
+import pickle
+
+import numpy as np
+import pytest
+import sympy as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gradnotes.targets import (
+    Bump,
+    CosPi,
+    SinPi,
+    Target,
+    check_points,
+    franke,
+    rosenbrock,
+    runge,
+    sinpi,
+    zero,
+)
+
+X, Y = sp.symbols("x y", real=True)
+NAMED = [zero((-1.0, 1.0)), sinpi(3, sp.Rational(1, 2)), runge(), franke(), rosenbrock()]
+
+
+def inner_points(target, n=7):
+    low, high = np.array(target.domain).T
+    unit = np.random.default_rng(3).uniform(0.1, 0.9, size=(n, target.dimension))
+    return low + unit * (high - low)
+
+
+def exact(expression, variables, point):
+    """Evaluate with 30 digits at the exact value of a float point."""
+    place = {v: sp.Rational(float(c)) for v, c in zip(variables, point, strict=True)}
+    return float(sp.N(expression.subs(place), 30))
+
+
+# SinPi, CosPi and Bump
+
+
+SINE, COSINE = (Target(function(X), X, (-1e19, 1e19)) for function in (SinPi, CosPi))
+
+
+def is_plain_zero(number):
+    return number == 0.0 and not np.signbit(number)
+
+
+@given(st.integers(-(2**62), 2**62).map(float), st.integers(-(2**51), 2**51))
+def test_sinpi_and_cospi_are_exact_at_integers_and_half_integers(x, j):
+    assert is_plain_zero(SINE.value([[x]])[0])
+    assert COSINE.value([[x]])[0] == (-1.0 if int(x) % 2 else 1.0)
+    assert is_plain_zero(COSINE.value([[j + 0.5]])[0])
+    assert SINE.value([[j + 0.5]])[0] == (-1.0 if j % 2 else 1.0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(-1e6, 1e6))
+@pytest.mark.parametrize(("function", "plain"), [(SinPi, sp.sin), (CosPi, sp.cos)])
+def test_sinpi_and_cospi_agree_with_30_digits(function, plain, x):
+    got = Target(function(X), X, (-2e6, 2e6)).value([[x]])[0]
+    want = float(sp.N(plain(sp.pi * sp.Rational(x)), 30))
+    assert got == pytest.approx(want, rel=4e-16, abs=0)
+
+
+def test_sympy_numbers_of_sinpi_and_cospi():
+    n = sp.Symbol("n", integer=True)
+    for j in range(-4, 5):
+        half = sp.Rational(j, 2)
+        assert SinPi(half) == sp.sin(sp.pi * half)
+        assert CosPi(half) == sp.cos(sp.pi * half)
+    assert SinPi(n) == 0
+    assert CosPi(n) == (-1) ** n
+    assert SinPi(0.5) == 1
+    assert CosPi(1.5) == 0
+    assert SinPi(sp.nan) is sp.nan
+
+
+def test_forms_of_sinpi_and_cospi():
+    third = sp.Rational(1, 3)
+    assert SinPi(third).rewrite(sp.sin) == sp.sqrt(3) / 2
+    assert CosPi(third).rewrite(sp.cos) == sp.Rational(1, 2)
+    assert abs(sp.N(SinPi(third), 30) - sp.sqrt(3) / 2) < 1e-29
+    assert abs(CosPi(third).evalf(30) - 0.5) < 1e-29
+    assert SinPi(2 * X).diff(X) == 2 * sp.pi * CosPi(2 * X)
+    assert CosPi(2 * X).diff(X) == -2 * sp.pi * SinPi(2 * X)
+    assert SinPi(X).is_real
+
+
+@pytest.mark.parametrize("order", range(5))
+def test_bump_derivatives_agree_with_plain_differentiation(order):
+    w = sp.Symbol("w")
+    plain = sp.diff(sp.exp(1 - 1 / (1 - w)), w, order)
+    points = np.array([-1.0, 0.0, 0.1, 0.5, 0.75, 0.9, 0.97])
+    got = Target(Bump(X, order), X, (-2, 2)).value(points[:, None])
+    want = [exact(plain, (w,), [p]) for p in points]
+    np.testing.assert_allclose(got, want, rtol=1e-12, atol=0)
+    third = sp.Rational(1, 3)
+    assert sp.simplify(Bump(third, order) - plain.subs(w, third)) == 0
+
+
+@pytest.mark.parametrize("order", [0, 1, 2, 3, 4, 12])
+def test_bump_is_zero_at_its_edge_and_beyond(order):
+    target = Target(Bump(X, order), X, (-2, 2e300))
+    edge = [[1 - 2.0**-53], [1 - 1e-9], [1.0], [1 + 2.0**-52], [7.0], [1e300]]
+    np.testing.assert_array_equal(target.value(edge), np.zeros(6))
+    assert Bump(1, order) == 0
+
+
+def test_bump_in_sympy():
+    assert Bump(0) == 1
+    assert Target(Bump(X), X, (-1, 1)).value([[0.0]])[0] == 1.0
+    assert Bump(X, 0) == Bump(X)
+    assert Bump(X**2, 2).diff(X) == 2 * X * Bump(X**2, 3)
+    assert Bump(X).rewrite(sp.Piecewise).subs(X, sp.Rational(1, 2)) == sp.exp(-1)
+    assert abs(sp.N(Bump(1 / sp.sqrt(2)), 20) - sp.exp(1 - 1 / (1 - 1 / sp.sqrt(2)))) < 1e-18
+    with pytest.raises(ValueError, match=r"order 0, 1, 2, ..., got 1/2"):
+        Bump(X, sp.Rational(1, 2))
+
+
+# Target: numbers
+
+
+@pytest.mark.parametrize("target", NAMED, ids=str)
+def test_derivatives_agree_with_30_digit_differences(target):
+    # A complex step would not pass the rounding in SinPi, so the second route is a central
+    # difference with 60 digits, whose own error is of order 1e-30.
+    h, point = sp.Rational(1, 10**15), inner_points(target, 1)
+    plain = target.expression.rewrite(sp.sin).rewrite(sp.cos)
+    place = {v: sp.Rational(float(c)) for v, c in zip(target.variables, point[0], strict=True)}
+
+    def at(*steps):
+        moved = {v: c + s * h for (v, c), s in zip(place.items(), steps, strict=True)}
+        return sp.N(plain.subs(moved), 60)
+
+    units = np.eye(target.dimension, dtype=int)
+    slopes = [(at(*e) - at(*-e)) / (2 * h) for e in units]
+    curvatures = [
+        [(at(*(e + f)) - at(*(e - f)) - at(*(f - e)) + at(*(-e - f))) / (4 * h**2) for f in units]
+        for e in units
+    ]
+    near = {"rtol": 1e-13, "atol": 1e-14}
+    np.testing.assert_allclose(target.value(point)[0], float(at(*0 * units[0])), **near)
+    np.testing.assert_allclose(target.gradient(point)[0], np.array(slopes, float), **near)
+    np.testing.assert_allclose(target.hessian(point)[0], np.array(curvatures, float), **near)
+
+
+@pytest.mark.parametrize("target", [franke(), runge()], ids=["franke", "runge"])
+def test_differences_converge_with_order_two(target):
+    points, errors = inner_points(target), []
+    for h in (2e-3, 1e-3):
+        step = np.eye(target.dimension)[:1] * h
+        slope = (target.value(points + step) - target.value(points - step)) / (2 * h)
+        errors.append(np.abs(slope - target.gradient(points)[:, 0]).max())
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(2.0, abs=0.02)
+
+
+def test_closed_forms_with_rational_inputs():
+    assert runge().value([[0.0], [0.2], [1.0]]).tolist() == [1.0, 0.5, 1 / 26]
+    assert runge().gradient([[0.2]])[0, 0] == pytest.approx(-2.5, rel=1e-15)
+    assert rosenbrock().value([[-1.0, 2.0]]).tolist() == [104.0]
+    assert rosenbrock().gradient([[-1.0, 2.0]]).tolist() == [[396.0, 200.0]]
+    assert rosenbrock().hessian([[-1.0, 2.0]]).tolist() == [[[402.0, 400.0], [400.0, 200.0]]]
+    # Franke's function at the centres of its three round hills, term by term.
+    centres = np.array([[2, 2], [7, 3], [4, 7]]) / 9
+    exponents = [[0, 9 / 49 + 0.3, 6.5, 29], [6.5, 64 / 49 + 0.4, 0, 25]]
+    exponents.append([7.25, 25 / 49 + 0.8, 6.25, 0])
+    want = np.exp(-np.array(exponents)) @ [0.75, 0.75, 0.5, -0.2]
+    np.testing.assert_allclose(franke().value(centres), want, rtol=1e-13)
+
+
+def test_sinpi_has_the_same_data_as_zero_and_other_slopes():
+    points = np.arange(9.0)[:, None]
+    target = sinpi(3, amplitude=sp.Rational(1, 2))
+    np.testing.assert_array_equal(target.value(points), zero().value(points))
+    signs = np.array([(-1.0) ** j for j in range(9)])
+    np.testing.assert_allclose(target.gradient(points)[:, 0], 1.5 * np.pi * signs, rtol=1e-15)
+
+
+@given(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3))
+@settings(max_examples=25, deadline=None)
+def test_floats_in_the_expression_keep_all_their_digits(a, b):
+    target = Target(sp.Float(a) + sp.Float(b) * X, X, (-1, 1))
+    assert target.value([[0.0]])[0] == a
+    assert target.gradient([[0.5]])[0, 0] == b
+
+
+def test_constants_are_broadcast_and_no_points_are_fine():
+    target = Target(7, (X, Y), ((0, 1), (0, 1)))
+    assert target.value(np.zeros((3, 2))).tolist() == [7.0] * 3
+    assert target.gradient(np.zeros((3, 2))).shape == (3, 2)
+    none = np.empty((0, 2))
+    assert target.value(none).shape == (0,)
+    assert franke().gradient(none).shape == (0, 2)
+    assert franke().hessian(none).shape == (0, 2, 2)
+    assert target.hessian(none).dtype == np.float64
+
+
+def test_grid_repr_call_and_pickle():
+    assert rosenbrock().grid(2).tolist() == [[-2, -1], [-2, 3], [2, -1], [2, 3]]
+    assert zero().grid(9)[:, 0].tolist() == list(range(9))
+    assert repr(runge()) == "Target(1/(25*x**2 + 1); x in [-1, 1])"
+    copy = pickle.loads(pickle.dumps(sinpi(2) + runge((0, 1))))
+    assert copy([[0.25]])[0] == 1.0 + 1 / (1 + 25 / 16)
+    assert copy.domain == ((0.0, 1.0),)
+
+
+def test_a_sum_adds_numbers_so_that_a_zero_part_changes_no_bit():
+    points = np.arange(-3.0, 4.0)[:, None]
+    base = Target(sp.exp(X) / 3, X, (-4, 4))
+    total = base + Target(sp.Rational(1, 10) * SinPi(X), X, (-9, 3.5))
+    np.testing.assert_array_equal(total.value(points), base.value(points))
+    assert total.domain == ((-4.0, 3.5),)
+    assert total.expression == sp.exp(X) / 3 + SinPi(X) / 10
+    # As one expression this would be 3/10, a number with other bits.
+    tenths = [Target(sp.Rational(j, 10), X, (0, 1)) for j in (1, 2)]
+    assert (tenths[0] + tenths[1]).value([[0.5]]) == 0.1 + 0.2
+    plain = Target(total.expression, X, (-4, 3.5))
+    for name in ("value", "gradient", "hessian"):
+        got, want = getattr(total, name)([[0.3]]), getattr(plain, name)([[0.3]])
+        np.testing.assert_allclose(got, want, rtol=1e-14)
+
+
+def test_kinks_have_one_sided_slopes_only_off_the_kink():
+    for variable in (X, sp.Symbol("x")):
+        target = Target(sp.Abs(variable), variable, (-1, 1))
+        assert target.gradient([[-0.5], [0.5]]).tolist() == [[-1.0], [1.0]]
+        with pytest.raises(ValueError, match=r"gradient .* not a finite number at \[0.\] \(row 1"):
+            target.gradient([[0.5], [0.0]])
+
+
+def test_global_random_state_is_untouched():
+    before = np.random.get_state()[1].tolist()  # noqa: NPY002
+    franke().hessian(franke().grid(3))
+    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("points", "error", "words"),
+    [
+        (np.zeros((2, 2), np.float32), TypeError, r"float32; try points.astype\(numpy.float64\)"),
+        (np.zeros((2, 2), np.int64), TypeError, r"int64; try points.astype\(numpy.float64\)"),
+        (np.zeros(3), ValueError, r"shape \(n, 2\), got \(3,\); try points.reshape\(-1, 2\)"),
+        (np.zeros((4, 3)), ValueError, r"expected shape \(n, 2\), got \(4, 3\)"),
+        ([[0.0, 1.0], [0.0, np.nan]], ValueError, r"finite points, got \[ 0. nan\] in row 1"),
+        ([[0.0, np.inf]], ValueError, r"expected finite points"),
+    ],
+)
+def test_points_that_do_not_fit(points, error, words):
+    for function in (franke().value, franke().gradient, franke().hessian):
+        with pytest.raises(error, match=words):
+            function(points)
+    with pytest.raises(error, match=words):
+        check_points(points, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        (("x", X, (0, 1)), TypeError, "SymPy expression or a number, got str"),
+        ((X > 0, X, (0, 1)), TypeError, "SymPy expression or a number"),
+        ((X * Y, X, (0, 1)), ValueError, "free symbols y too"),
+        ((X, "x", (0, 1)), TypeError, "expected SymPy symbols"),
+        ((X, (X, X), ((0, 1), (0, 1))), ValueError, "different names"),
+        ((X, sp.Symbol("x", positive=True), (0, 1)), ValueError, "plain or real"),
+        ((X, X, (1, 0)), ValueError, r"low < high .* got \(1, 0\)"),
+        ((X, X, (0, np.nan)), ValueError, "low < high"),
+        ((X, (X, Y), (0, 1)), ValueError, "one pair"),
+    ],
+)
+def test_targets_that_cannot_be(arguments, error, words):
+    with pytest.raises(error, match=words):
+        Target(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("expression", "name", "words"),
+    [
+        (sp.log(X), "value", r"value of .* is not a finite number at \[0.\] \(row 1\)"),
+        (sp.log(X - 2), "gradient", "value of .* is not a finite number"),
+        (sp.sqrt(X), "gradient", "gradient of .* is not a finite number"),
+        (sp.sign(X), "gradient", "DiracDelta"),
+        (sp.floor(X), "gradient", "Derivative"),
+        (sp.I * X, "value", "complex values"),
+        (sp.zoo, "gradient", "holds zoo"),
+        (sp.gamma(X), "value", "without a NumPy form"),
+        (sp.erf(X), "value", "without a NumPy form"),
+    ],
+)
+def test_numbers_that_are_not_there(expression, name, words):
+    with pytest.raises(ValueError, match=words):
+        getattr(Target(expression, X, (-1, 1)), name)([[1.0], [0.0]])
+
+
+def test_other_errors():
+    with pytest.raises(ValueError, match=r"domain .* got \[8.5\] in row 1"):
+        zero().value([[8.0], [8.5]])
+    with pytest.raises(TypeError):
+        zero() + 1
+    for other, words in ((franke(), "try the same symbols"), (zero((9, 10)), "low < high")):
+        with pytest.raises(ValueError, match=words):
+            zero() + other
+    with pytest.raises(ValueError, match="finite domain"):
+        zero((0, np.inf)).grid(3)
+    with pytest.raises(ValueError, match=">= 2, got 1"):
+        zero().grid(1)
+    with pytest.raises(ValueError, match="whole frequency >= 1"):
+        sinpi(0.5)
