@@ -137,18 +137,23 @@ class Results:
 
 def _failure(notebook, name, error):
     """One message that names the file, the line and the cell, with the traceback behind it."""
-    for number, cell in enumerate(notebook.cells):
-        bad = [out for out in cell.get("outputs", []) if out.output_type == "error"]
-        if bad:
-            trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(bad[0].traceback))
-            what = f"{bad[0].ename}: {bad[0].evalue}"
-            break
-    else:
-        done = [n for n, cell in enumerate(notebook.cells) if cell.get("execution_count")]
-        number, trace, what = (done[-1] if done else 0), "", f"{type(error).__name__}: {error}"
+    number, what, trace = _failed_cell(notebook)
     line = notebook.metadata["source_map"][number] + 1
     code = sum(cell.cell_type == "code" for cell in notebook.cells[: number + 1])
+    what = what or f"{type(error).__name__}: {error}"
     return f"{name}:{line}: code cell {code} raised {what}\n{trace}"
+
+
+def _failed_cell(notebook):
+    """Number, error and traceback of the cell that raised, or else of the last one that began."""
+    begun = 0
+    for number, cell in enumerate(notebook.cells):
+        begun = number if cell.get("execution_count") else begun
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output.traceback))
+                return number, f"{output.ename}: {output.evalue}", trace
+    return begun, "", ""
 
 
 # The reader that myst-nb calls gets a text alone, so the results of this build stand here.
@@ -206,7 +211,9 @@ def run_missing(app, env, docnames):
     failures = []
     with ThreadPoolExecutor(AT_ONCE) as pool:
         running = {
-            pool.submit(_RESULTS.run, notebook, os.path.relpath(env.doc2path(name), app.srcdir)): name
+            pool.submit(
+                _RESULTS.run, notebook, os.path.relpath(env.doc2path(name), app.srcdir)
+            ): name
             for name, notebook in waiting.items()
         }
         for done in as_completed(running):

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import sympy as sp
 
-from gradnotes.targets import Target, check_expression, check_points, check_variables
+from gradnotes.expressions import check_expression, check_points, check_variables
+from gradnotes.targets import Target
 
 _DIGITS = 50
 _SAME = sp.Float(10) ** (10 - _DIGITS)

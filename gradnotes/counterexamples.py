@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import sympy as sp
 
-from gradnotes.targets import Bump, FloatArray, SinPi, Target, check_frequency, check_points
+from gradnotes.expressions import FloatArray, check_points
+from gradnotes.functions import Bump, SinPi
+from gradnotes.targets import Target, check_frequency
 
 
 @dataclass(frozen=True, kw_only=True)

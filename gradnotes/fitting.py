@@ -16,8 +16,8 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
+from gradnotes.expressions import check_points
 from gradnotes.networks import MLP, make_generator
-from gradnotes.targets import check_points
 
 REACHED, LIMIT, STALLED = "tolerance reached", "step limit", "no further decrease"
 

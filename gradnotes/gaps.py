@@ -13,8 +13,9 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from gradnotes.expressions import check_points
 from gradnotes.networks import MLP
-from gradnotes.targets import Target, check_points
+from gradnotes.targets import Target
 
 NORMS = ("rms", "max")
 

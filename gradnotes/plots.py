@@ -200,7 +200,9 @@ def plot_implications(
 
 def _draw_implication(ax, start, end, holds, words):
     colour, line = (TARGET, "-") if holds else (GRADIENT, "--")
-    shrink = {"shrinkA": 20, "shrinkB": 20} if start[0] == end[0] else {"shrinkA": 70, "shrinkB": 70}
+    shrink = (
+        {"shrinkA": 20, "shrinkB": 20} if start[0] == end[0] else {"shrinkA": 70, "shrinkB": 70}
+    )
     arrow = {"arrowstyle": "-|>", "color": colour, "linestyle": line, "linewidth": 1.5, **shrink}
     ax.annotate("", end, start, arrowprops=arrow)
     middle = (start + end) / 2

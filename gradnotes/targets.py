@@ -1,10 +1,7 @@
 r"""Targets: a function with its exact derivatives and its domain.
 
 A target is a SymPy expression, its variables and a box. Its derivatives are taken symbolically and
-evaluated with NumPy, in float64, so that they are exact up to round-off. The module also has three
-SymPy functions whose NumPy forms take their special values without round-off: ``SinPi`` and
-``CosPi``, which vanish exactly where they should, and ``Bump``, which is exactly zero outside a
-ball.
+evaluated with NumPy, in float64, so that they are exact up to round-off.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,217 +10,18 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 import sympy as sp
-from sympy.printing.numpy import NumPyPrinter
 
-FloatArray = npt.NDArray[np.float64]
+from gradnotes.expressions import (
+    FloatArray,
+    check_expression,
+    check_points,
+    check_variables,
+    compiled,
+    real_symbols,
+)
+from gradnotes.functions import SinPi
 
 _QUANTITIES = ("value", "gradient", "Hessian")
-
-
-def _half_turns(x):
-    """Split x into a sign and a remainder: sin(pi x) is sign times sin(pi remainder)."""
-    nearest = np.round(x)
-    return 1.0 - 2.0 * np.mod(nearest, 2.0), x - nearest
-
-
-def _numpy_sinpi(x):
-    sign, remainder = _half_turns(x)
-    # Adding 0.0 turns -0.0 into 0.0 and changes nothing else.
-    return sign * np.sin(np.pi * remainder) + 0.0
-
-
-def _numpy_cospi(x):
-    sign, remainder = _half_turns(x)
-    return sign * np.sin(np.pi * (0.5 - np.abs(remainder))) + 0.0
-
-
-class SinPi(sp.Function):
-    r"""Sine of pi times a number, exactly zero at the integers.
-
-    .. math:: \mathrm{SinPi}(x) = \sin(\pi x), \qquad \mathrm{SinPi}'(x) = \pi\,\mathrm{CosPi}(x)
-
-    Floating point has no :math:`\pi`, so ``numpy.sin(numpy.pi * 3.0)`` is not zero. The NumPy form
-    used by :class:`Target` subtracts the nearest integer first, which is exact.
-
-    Args:
-        x: A SymPy expression or a number, in half-turns.
-
-    Returns:
-        The unevaluated sine, or an exact number at an integer or half-integer.
-
-    Source: elementary trigonometry.
-
-    Example:
-        >>> from sympy import Rational, sin
-        >>> SinPi(7), SinPi(Rational(3, 2))
-        (0, -1)
-        >>> SinPi(Rational(1, 3)).rewrite(sin)
-        sqrt(3)/2
-    """
-
-    nargs = 1
-    _imp_ = staticmethod(_numpy_sinpi)  # lambdify looks for this name
-
-    @classmethod
-    def eval(cls, x):
-        """Give the exact number where there is one."""
-        x = sp.Rational(x) if x.is_Float else x
-        return sp.S.Zero if x.is_integer else CosPi.eval(x - sp.S.Half)
-
-    def fdiff(self, argindex=1):
-        """Differentiate with respect to the argument."""
-        return sp.pi * CosPi(self.args[0])
-
-    def _eval_rewrite_as_sin(self, x, **hints):
-        return sp.sin(sp.pi * x)
-
-    def _eval_evalf(self, prec):
-        return sp.sin(sp.pi * self.args[0])._eval_evalf(prec)
-
-    def _eval_is_real(self):
-        return self.args[0].is_real or None
-
-
-class CosPi(sp.Function):
-    r"""Cosine of pi times a number, exactly zero at the half-integers.
-
-    .. math:: \mathrm{CosPi}(x) = \cos(\pi x), \qquad \mathrm{CosPi}'(x) = -\pi\,\mathrm{SinPi}(x)
-
-    Args:
-        x: A SymPy expression or a number, in half-turns.
-
-    Returns:
-        The unevaluated cosine, or an exact number at an integer or half-integer.
-
-    Source: elementary trigonometry.
-
-    Example:
-        >>> from sympy import Rational, Symbol
-        >>> CosPi(7), CosPi(Rational(3, 2))
-        (-1, 0)
-        >>> z = Symbol("z", real=True)
-        >>> CosPi(5 * z).diff(z)
-        -5*pi*SinPi(5*z)
-    """
-
-    nargs = 1
-    _imp_ = staticmethod(_numpy_cospi)
-
-    @classmethod
-    def eval(cls, x):
-        """Give the exact number where there is one."""
-        if x is sp.nan:
-            return sp.nan
-        x = sp.Rational(x) if x.is_Float else x
-        if x.is_integer:
-            return sp.S.NegativeOne**x
-        if x.is_Rational and x.q == 2:
-            return sp.S.Zero
-        return None
-
-    def fdiff(self, argindex=1):
-        """Differentiate with respect to the argument."""
-        return -sp.pi * SinPi(self.args[0])
-
-    def _eval_rewrite_as_cos(self, x, **hints):
-        return sp.cos(sp.pi * x)
-
-    def _eval_evalf(self, prec):
-        return sp.cos(sp.pi * self.args[0])._eval_evalf(prec)
-
-    def _eval_is_real(self):
-        return self.args[0].is_real or None
-
-
-@lru_cache
-def _bump_coefficients(order: int) -> tuple[int, ...]:
-    """Give the coefficients of P_k, constant first."""
-    t = sp.Symbol("t")
-    polynomial = sp.Poly(1, t)
-    for _ in range(order):
-        polynomial = t**2 * (polynomial.diff(t) - polynomial)
-    return tuple(int(c) for c in reversed(polynomial.all_coeffs()))
-
-
-def _bump_expression(w: sp.Expr, order: int) -> sp.Expr:
-    t = 1 / (1 - w)
-    return sum(c * t**j for j, c in enumerate(_bump_coefficients(order))) * sp.exp(-w * t)
-
-
-def _numpy_bump(w, order=0):
-    w = np.asarray(w, dtype=np.float64)
-    inner = np.where(w >= 1.0, 0.0, w)
-    # At t = 1000 the exponential is already 0.0; the cap keeps the polynomial finite.
-    t = np.minimum(1.0 / (1.0 - inner), 1000.0)
-    series = np.polynomial.polynomial.polyval(t, np.array(_bump_coefficients(order), np.float64))
-    return np.where(w >= 1.0, 0.0, series * np.exp(-inner * t))
-
-
-class Bump(sp.Function):
-    r"""The smooth bump of a squared distance, or one of its derivatives.
-
-    .. math::
-        \mathrm{Bump}(w) = \exp\Bigl(1 - \frac{1}{1 - w}\Bigr) \text{ for } w < 1,
-        \qquad 0 \text{ for } w \ge 1
-
-    With :math:`w = |x - c|^2 / \rho^2` it is the standard infinitely smooth bump around :math:`c`:
-    one at the centre, zero outside the ball of radius :math:`\rho`. The derivative of order
-    :math:`k` is :math:`P_k(t)\,e^{1 - t}` with :math:`t = 1/(1 - w)`, :math:`P_0 = 1` and
-    :math:`P_{k+1} = t^2 (P_k' - P_k)`.
-
-    Args:
-        w: A SymPy expression or a number; a squared distance over a squared radius.
-        k: The order of the derivative in ``w``, a whole number.
-
-    Returns:
-        The unevaluated bump, or an exact number at a number.
-
-    Raises:
-        ValueError: The order is not a whole number.
-
-    Source: the standard test function of distribution theory.
-
-    Example:
-        >>> from sympy import Rational, Symbol
-        >>> Bump(0), Bump(Rational(1, 2)), Bump(2)
-        (1, exp(-1), 0)
-        >>> z = Symbol("z", real=True)
-        >>> Bump(z**2).diff(z)
-        2*z*Bump(z**2, 1)
-    """
-
-    nargs = (1, 2)
-    _imp_ = staticmethod(_numpy_bump)
-
-    @classmethod
-    def eval(cls, w, k=None):
-        """Give the exact number where there is one."""
-        if k is not None and not (k.is_Integer and k >= 0):
-            raise ValueError(f"expected a derivative order 0, 1, 2, ..., got {k}; try Bump(w, 1)")
-        if k == 0:
-            return cls(w)
-        if w is sp.nan:
-            return sp.nan
-        if w.is_Number:
-            return sp.S.Zero if w >= 1 else _bump_expression(w, int(k or 0))
-        return None
-
-    def fdiff(self, argindex=1):
-        """Differentiate with respect to the squared distance."""
-        return Bump(self.args[0], self._order() + 1)
-
-    def _order(self):
-        return int(self.args[1]) if len(self.args) == 2 else 0
-
-    def _eval_rewrite_as_Piecewise(self, w, k=0, **hints):  # noqa: N802 (SymPy looks up this name)
-        return sp.Piecewise((_bump_expression(w, int(k)), w < 1), (0, True))
-
-    def _eval_evalf(self, prec):
-        w = self.args[0]
-        return self.rewrite(sp.Piecewise)._eval_evalf(prec) if w.is_number else None
-
-    def _eval_is_real(self):
-        return self.args[0].is_real or None
 
 
 def _nan_at_zero(function: Callable) -> Callable:
@@ -257,100 +55,6 @@ def _compiled(expression: sp.Expr, variables: tuple, order: int) -> Callable:
     real = real_symbols(variables)
     entries = _derivatives(expression.xreplace(real), tuple(real.values()), order)
     return compiled(tuple(real.values()), entries, _STEPS if order > 0 else {})
-
-
-class _Printer(NumPyPrinter):
-    """Print all the digits of a float: SymPy's own printer stops at 15."""
-
-    def _print_Float(self, expr):  # noqa: N802 (SymPy looks up this name)
-        return repr(float(expr))
-
-
-def compiled(symbols: tuple, entries: Sequence[sp.Expr], forms: dict[str, Callable]) -> Callable:
-    """Compile expressions to one NumPy function of the symbols; forms replace NumPy functions."""
-    settings = {
-        "fully_qualified_modules": False,
-        "inline": True,
-        "allow_unknown_functions": True,
-        "user_functions": {name: name for name in forms},
-    }
-    modules = [forms, "numpy"]
-    return sp.lambdify(symbols, entries, modules, printer=_Printer(settings), cse=True)
-
-
-def check_points(points: npt.ArrayLike, dimension: int, *, name: str = "points") -> FloatArray:
-    """Check that points are finite float64 rows and return them as an array.
-
-    Args:
-        points: Array or nested list of floats, shape (n, dimension).
-        dimension: The number of coordinates of a point.
-        name: What to call the points in an error.
-
-    Returns:
-        The points as an array of shape (n, dimension); an array comes back as it is, not copied.
-
-    Raises:
-        TypeError: The numbers are not float64.
-        ValueError: The shape is wrong, or a coordinate is NaN or infinite.
-
-    Source: the convention of this package.
-
-    Example:
-        >>> check_points([[0.5, 2.0]], 2)
-        array([[0.5, 2. ]])
-    """
-    array = np.asarray(points)
-    if array.dtype != np.float64:
-        raise TypeError(
-            f"expected {name} of dtype float64, got {array.dtype}; try {name}.astype(numpy.float64)"
-        )
-    if array.ndim != 2 or array.shape[1] != dimension:
-        raise ValueError(
-            f"expected shape (n, {dimension}), got {array.shape}; "
-            f"try {name}.reshape(-1, {dimension})"
-        )
-    bad = ~np.isfinite(array).all(axis=1)
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise ValueError(f"expected finite {name}, got {array[row]} in row {row}; try dropping it")
-    return array
-
-
-def check_expression(expression: sp.Expr | float) -> sp.Expr:
-    """Check that something is a SymPy expression or a number, and return the expression."""
-    try:
-        result = sp.sympify(expression, strict=True)
-    except sp.SympifyError:
-        result = None
-    if not isinstance(result, sp.Expr):
-        raise TypeError(
-            f"expected a SymPy expression or a number, got {type(expression).__name__}; "
-            "try an expression in SymPy symbols, such as sympy.sin(x)"
-        )
-    return result
-
-
-def check_variables(variables: sp.Symbol | Sequence[sp.Symbol]) -> tuple[sp.Symbol, ...]:
-    """Check that variables are different symbols, plain or real, and return them as a tuple."""
-    result = (variables,) if isinstance(variables, sp.Basic) else tuple(variables)
-    if not result or not all(isinstance(variable, sp.Symbol) for variable in result):
-        raise TypeError(f"expected SymPy symbols, got {variables!r}; try sympy.symbols('x y')")
-    if len({variable.name for variable in result}) < len(result):
-        raise ValueError(f"expected variables of different names, got {result}")
-    # SymPy rewrites with assumptions: sqrt(x**2) is x for a positive x, whatever the domain.
-    usual = [sp.Symbol("x").assumptions0, sp.Symbol("x", real=True).assumptions0]
-    for variable in result:
-        if variable.assumptions0 not in usual:
-            raise ValueError(
-                f"expected {variable} to be plain or real, got a symbol with other assumptions; "
-                f"try sympy.Symbol('{variable}', real=True)"
-            )
-    return result
-
-
-def real_symbols(variables: Sequence[sp.Symbol]) -> dict[sp.Symbol, sp.Symbol]:
-    """Map variables to real symbols, of which SymPy can differentiate an absolute value."""
-    return {variable: sp.Symbol(variable.name, real=True) for variable in variables}
 
 
 def _as_domain(domain, variables: tuple[sp.Symbol, ...]) -> tuple[tuple[float, float], ...]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import sympy as sp
 from sympy.core.relational import Relational
 
-from gradnotes.targets import (
+from gradnotes.expressions import (
     FloatArray,
     check_expression,
     check_points,
@@ -22,6 +22,7 @@ from gradnotes.targets import (
     compiled,
     real_symbols,
 )
+from gradnotes.losses import absolute
 
 Loss = Callable[[sp.Expr], sp.Expr]
 
@@ -241,61 +242,6 @@ def _branch(pieces: Sequence[tuple], place: dict) -> sp.Expr:
     raise ValueError(f"no branch of a Piecewise holds at the point {tuple(place.values())}")
 
 
-def squared(residual: sp.Expr) -> sp.Expr:
-    """Give the squared error, r**2."""
-    return residual**2
-
-
-def absolute(residual: sp.Expr) -> sp.Expr:
-    """Give the absolute error, the modulus of r."""
-    return sp.Abs(residual)
-
-
-def huber(residual: sp.Expr, delta: sp.Expr | float = 1) -> sp.Expr:
-    """Give Huber's loss: r**2/2 for residuals up to delta > 0, then delta*(abs(r) - delta/2)."""
-    delta = sp.sympify(delta)
-    if delta.is_positive is not True:
-        raise ValueError(f"expected delta > 0, got {delta}; try a number or a positive symbol")
-    size = sp.Abs(residual)
-    return sp.Piecewise((residual**2 / 2, size <= delta), (delta * (size - delta / 2), True))
-
-
-def log_cosh(residual: sp.Expr) -> sp.Expr:
-    """Give the log-cosh loss, log(cosh(r))."""
-    return sp.log(sp.cosh(residual))
-
-
-def kl(residual: sp.Expr, target_logit: sp.Expr | float) -> sp.Expr:
-    r"""Give the divergence of the model's probability from a soft label, in logits.
-
-    .. math::
-        \mathrm{KL}\bigl(\sigma(z) \,\|\, \sigma(z - r)\bigr)
-        = \log(1 + e^{z - r}) - \log(1 + e^z) + \sigma(z)\, r
-
-    Args:
-        residual: r, the target's logit minus the model's logit.
-        target_logit: z, the target's logit; it may depend on the variables.
-
-    Returns:
-        The SymPy expression of the loss.
-
-    Source: the two-class case of the Kullback-Leibler divergence.
-
-    Example:
-        >>> r = sp.Symbol("r", real=True)
-        >>> expand(kl(r, 0), r, 0).terms
-        (0, 0, h**2/8, 0)
-    """
-    z = sp.sympify(target_logit)
-    probability = sp.exp(z) / (1 + sp.exp(z))
-    return sp.log(1 + sp.exp(z - residual)) - sp.log(1 + sp.exp(z)) + probability * residual
-
-
-def logistic(margin: sp.Expr) -> sp.Expr:
-    """Give the logistic loss of a hard label, log(1 + exp(-m)); the margin is label times logit."""
-    return sp.log(1 + sp.exp(-margin))
-
-
 def expand_loss(
     loss: Loss,
     residual: sp.Expr,
@@ -336,6 +282,7 @@ def expand_loss(
     Example:
         A residual that is not in the book:
 
+        >>> from gradnotes.losses import absolute, squared
         >>> z = sp.Symbol("z", real=True)
         >>> expand_loss(squared, 3 * sp.sin(z), z, 0).terms
         (0, 0, 9*h**2, 0)

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradnotes.counterexamples import prescribed_slopes, same_data_pair
-from gradnotes.targets import SinPi, Target, franke, zero
+from gradnotes.functions import SinPi
+from gradnotes.targets import Target, franke, zero
 
 X, Y = sp.symbols("x y", real=True)
 PLANE = Target(sp.exp(X / 3) * sp.cos(Y) / 7, (X, Y), ((-1.5, 2), (0, 3)))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.optimize import least_squares
 
-from gradnotes.fitting import FitDiverged, fit
+from gradnotes.fitting import FitDiverged, _damped_step, fit
 from gradnotes.networks import MLP
 
 torch.set_num_threads(1)
@@ -202,7 +202,16 @@ def test_adam_agrees_with_a_plain_torch_loop(batch_size, with_gradients):
 def test_adam_lowers_the_loss():
     result = fit(square_net((16,)), SQUARE, surface(SQUARE), method="adam", steps=400, rng=0)
     assert result.history[-1] < 0.01 * result.history[0]
-    assert result.method == "adam"
+    assert (result.method, result.converged) == ("adam", False)
+
+
+def test_converged_compares_the_root_of_the_loss_with_the_tolerance():
+    options = {"method": "adam", "steps": 30, "rng": 0}
+    root = np.sqrt(fit(square_net(), SQUARE, surface(SQUARE), **options).history[-1])
+    for tolerance, converged in [(0.99 * root, False), (1.01 * root, True)]:
+        result = fit(square_net(), SQUARE, surface(SQUARE), tolerance=tolerance, **options)
+        assert result.converged is converged
+        assert result.reason == ("tolerance reached" if converged else "step limit")
 
 
 @pytest.mark.parametrize(
@@ -265,11 +274,26 @@ def test_an_infinite_loss_is_an_error(method):
     assert (caught.value.step, caught.value.loss) == (0, float("inf"))
 
 
-def test_a_diverging_fit_is_an_error():
+@pytest.mark.parametrize("steps", [1, 50])
+def test_a_diverging_fit_is_an_error(steps):
+    options = {"method": "adam", "learning_rate": 1e100, "steps": steps, "rng": 0}
     with pytest.raises(FitDiverged, match="smaller scale") as caught:
-        fit(square_net(activation="relu"), SQUARE, surface(SQUARE), method="adam",
-            learning_rate=1e100, rng=0)  # fmt: skip
+        fit(square_net(activation="relu"), SQUARE, surface(SQUARE), **options)
     assert caught.value.step == 1
+
+
+def test_a_singular_system_gives_no_step():
+    one = torch.ones(1, 3, 5, dtype=torch.float64)
+    step = _damped_step(one, one[..., 0], torch.zeros(1, dtype=torch.float64))
+    assert step.isnan().all()
+
+
+def test_gradients_stored_in_the_parameters_are_not_copied():
+    model = square_net()
+    model(torch.from_numpy(SQUARE)).sum().backward()
+    result = fit(model, SQUARE, surface(SQUARE), steps=1, rng=0)
+    assert all(parameter.grad is None for parameter in result.model.parameters())
+    assert all(parameter.grad is not None for parameter in model.parameters())
 
 
 @pytest.mark.parametrize(

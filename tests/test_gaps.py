@@ -174,6 +174,10 @@ def test_wrong_dtypes_are_refused():
     mixed[0].float()
     with pytest.raises(TypeError, match=r"one floating dtype.*torch.float32, torch.float64; try"):
         measure_gaps(mixed, WAVE, POINTS)
+    mixed = layers(torch.nn.Tanh())
+    mixed.register_buffer("offset", torch.zeros(1, dtype=torch.float32))
+    with pytest.raises(TypeError, match="one floating dtype"):
+        measure_gaps(mixed, WAVE, POINTS)
     with pytest.raises(TypeError, match=r"values in torch.float64.*got torch.float32"):
         measure_gaps(Mapping(lambda p: p.sum(1).float()), WAVE, POINTS)
     with pytest.raises(TypeError, match="float64"):

@@ -6,18 +6,9 @@ import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradnotes.targets import SinPi
-from gradnotes.taylor import (
-    absolute,
-    expand,
-    expand_loss,
-    general_residual,
-    huber,
-    kl,
-    log_cosh,
-    logistic,
-    squared,
-)
+from gradnotes.functions import SinPi
+from gradnotes.losses import absolute, huber, kl, log_cosh, logistic, squared
+from gradnotes.taylor import expand, expand_loss, general_residual
 
 X, Y, H = sp.symbols("x y h", real=True)
 H1, H2 = sp.symbols("h_1 h_2", real=True)
