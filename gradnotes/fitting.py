@@ -135,7 +135,6 @@ def fit(
     data = _checked_data(model, points, values, gradients, gradient_weight)
     steps = _checked_options(method, steps, learning_rate, batch_size, tolerance)
     work = copy.deepcopy(model)
-    work.zero_grad(set_to_none=True)
     start = time.perf_counter()
     if method == "adam":
         history = _adam(work, data, steps, learning_rate or 0.01, batch_size, generator)

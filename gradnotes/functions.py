@@ -33,7 +33,7 @@ class SinPi(sp.Function):
     .. math:: \mathrm{SinPi}(x) = \sin(\pi x), \qquad \mathrm{SinPi}'(x) = \pi\,\mathrm{CosPi}(x)
 
     Floating point has no :math:`\pi`, so ``numpy.sin(numpy.pi * 3.0)`` is not zero. The NumPy form
-    used by :class:`Target` subtracts the nearest integer first, which is exact.
+    used by :class:`~gradnotes.targets.Target` subtracts the nearest integer first, which is exact.
 
     Args:
         x: A SymPy expression or a number, in half-turns.
