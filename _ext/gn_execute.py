@@ -30,6 +30,9 @@ AT_ONCE = 2
 KEEP_SECONDS = 30 * 24 * 3600
 # Pictures as SVG: sharp at every size. The log level silences a warning about the debugger.
 KERNEL_ARGUMENTS = ["--log-level=40", "--InlineBackend.figure_formats={'svg'}"]
+# The same picture gives the same file: no date in it, and no random names.
+FIGURE_SETTINGS = Path(__file__).with_name("gn_matplotlibrc")
+KERNEL_ENVIRONMENT = {"SOURCE_DATE_EPOCH": "0", "MATPLOTLIBRC": str(FIGURE_SETTINGS)}
 FAILURES = (CellExecutionError, CellTimeoutError, DeadKernelError)
 
 
@@ -62,7 +65,7 @@ def surroundings_fingerprint(lock):
     """Hash of all that a page's results depend on outside the page."""
     package = Path(next(iter(find_spec("gradnotes").submodule_search_locations)))
     parts = [sys.version, lock.read_text(encoding="utf8"), package_fingerprint(package)]
-    parts += KERNEL_ARGUMENTS
+    parts += [*KERNEL_ARGUMENTS, FIGURE_SETTINGS.read_text(encoding="utf8")]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -114,7 +117,7 @@ class Results:
                 extra_arguments=KERNEL_ARGUMENTS,
             )
             try:
-                client.execute()
+                client.execute(env={**os.environ, **KERNEL_ENVIRONMENT})
             except FAILURES as error:
                 raise ExtensionError(_failure(notebook, name, error)) from error
         seconds = time.monotonic() - start

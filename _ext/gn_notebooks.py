@@ -2,7 +2,8 @@
 
 The text comes from the finished page, so numbers, references and included code are filled in; the
 code comes from the source. Cells tagged ``remove-cell`` hold the book's own assertions and stay
-out. ``python _ext/gn_notebooks.py`` copies the notebooks of the last build to ``notebooks/``.
+out. ``python _ext/gn_notebooks.py`` copies the notebooks of the last build to ``notebooks/``, and the
+picture of the front page to where the README shows it.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from sphinx_markdown_builder.translator import MarkdownTranslator
 from sphinx_proof.nodes import NODE_TYPES
 
 BUILT = "_notebooks"
+PICTURE = "book/images/two-targets.svg"
 MARK = re.compile(r"^%%cell:(\d+|text)%%$", re.MULTILINE)
 BOXES = (*NODE_TYPES.values(), exercise_enumerable_node, nodes.Admonition)
 UNWANTED = (solution_node, toctree, nodes.comment, nodes.target, nodes.raw, nodes.image)
@@ -46,7 +48,7 @@ class NotebookTranslator(MarkdownTranslator):
         raise nodes.SkipNode
 
     def visit_math_block(self, node):
-        tag = rf" \tag{{{node['number']}}}" if node.get("number") else ""
+        tag = rf" \tag{{{node['number']}}}" if node["number"] else ""
         self.add(f"$$\n{node.astext().strip()}{tag}\n$$", prefix_eol=2, suffix_eol=2)
         raise nodes.SkipNode
 
@@ -68,6 +70,8 @@ def plain(document, app, docname):
     for box in list(page.findall(lambda node: isinstance(node, BOXES))):
         if box.parent is not None:
             box.replace_self(_box(box, numbers))
+    for formula in page.findall(nodes.math_block):
+        formula["number"] = _number(numbers, "displaymath", formula["ids"])
     for section in list(page.findall(nodes.section)):
         section.insert(0, verbatim(text="%%cell:text%%"))
     for link in list(page.findall(nodes.reference)):
@@ -211,25 +215,48 @@ def offer(app, pagename, templatename, context, doctree):
             )
 
 
+def drop_stale(app, exception):
+    """Delete the notebooks of pages that are gone or have no code any more."""
+    if exception is not None:
+        return
+    current = {Path(name).name for name in chapters(app)}
+    for path in (Path(app.outdir) / BUILT).glob("*.ipynb"):
+        if path.stem not in current:
+            path.unlink()
+
+
 def setup(app):
     app.setup_extension("sphinx_markdown_builder")
     app.add_node(verbatim)
     app.connect("doctree-resolved", convert, priority=900)
     app.connect("html-page-context", offer, priority=900)
+    app.connect("build-finished", drop_stale)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
 
 
 def main():
-    """Copy the notebooks of the last build to where they are committed."""
+    """Copy the notebooks of the last build, and the front page's picture, to where they are kept."""
     root = Path(__file__).resolve().parent.parent
-    built = sorted((root / "_build" / "html" / BUILT).glob("*.ipynb"))
+    html = root / "_build" / "html"
+    built = sorted((html / BUILT).glob("*.ipynb"))
     if not built:
         sys.exit("no built notebooks: run `jupyter-book build .` first")
     for old in (root / "notebooks").glob("*.ipynb"):
         old.unlink()
     for path in built:
         shutil.copyfile(path, root / "notebooks" / path.name)
-    print(f"{len(built)} notebooks copied to notebooks/")
+    page = (html / "book" / "index.html").read_text(encoding="utf8")
+    picture = html / "book" / re.search(r'src="([^"]+\.svg)" */?>', page)[1]
+    note = f"<!-- made of {picture_fingerprint(root)} -->\n"
+    kept = picture.read_text(encoding="utf8") + note
+    (root / PICTURE).write_text(kept, encoding="utf8", newline="\n")
+    print(f"{len(built)} notebooks copied to notebooks/, the front page's picture to {PICTURE}")
+
+
+def picture_fingerprint(root):
+    """Hash of what the picture of the README is made of."""
+    made_of = (root / "book" / "index.md", root / "gradnotes" / "plots.py")
+    return "-".join(fingerprint(path) for path in made_of)
 
 
 if __name__ == "__main__":
