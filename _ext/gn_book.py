@@ -6,6 +6,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 from docutils import nodes
+from sphinx.application import ENV_PICKLE_FILENAME
 from sphinx.util import logging
 
 LOGGER = logging.getLogger(__name__)
@@ -21,6 +22,12 @@ MATHJAX_TARGET = "_mathjax"
 def be_strict(app):
     """Let the plain build command end with an error when there was any warning."""
     app.keep_going = True
+
+
+def forget_after_warnings(app, exception):
+    """Have the next build read every page again, or it would pass over the warnings of this one."""
+    if app._warncount:
+        (Path(app.doctreedir) / ENV_PICKLE_FILENAME).unlink(missing_ok=True)
 
 
 def use_local_mathjax(app, config):
@@ -64,4 +71,5 @@ def setup(app):
     app.connect("builder-inited", drop_thebe, priority=1)
     app.connect("builder-inited", copy_mathjax)
     app.connect("doctree-resolved", require_alt_texts)
+    app.connect("build-finished", forget_after_warnings)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -108,6 +108,7 @@ class Results:
     def run(self, notebook, name):
         """Execute a notebook in an empty folder and remember it; give the seconds it took."""
         start = time.monotonic()
+        begun = []
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as empty:
             client = NotebookClient(
                 notebook,
@@ -115,11 +116,12 @@ class Results:
                 kernel_name="python3",
                 resources={"metadata": {"path": empty}},
                 extra_arguments=KERNEL_ARGUMENTS,
+                on_cell_execute=lambda cell, cell_index: begun.append(cell_index),
             )
             try:
                 client.execute(env={**os.environ, **KERNEL_ENVIRONMENT})
             except FAILURES as error:
-                raise ExtensionError(_failure(notebook, name, error)) from error
+                raise ExtensionError(_failure(notebook, begun[-1], name, error)) from error
         seconds = time.monotonic() - start
         notebook.metadata["gradnotes_seconds"] = seconds
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -138,25 +140,15 @@ class Results:
                 path.unlink()
 
 
-def _failure(notebook, name, error):
+def _failure(notebook, number, name, error):
     """One message that names the file, the line and the cell, with the traceback behind it."""
-    number, what, trace = _failed_cell(notebook)
-    line = notebook.metadata["source_map"][number] + 1
+    line = notebook.metadata["source_map"][number]
     code = sum(cell.cell_type == "code" for cell in notebook.cells[: number + 1])
-    what = what or f"{type(error).__name__}: {error}"
-    return f"{name}:{line}: code cell {code} raised {what}\n{trace}"
-
-
-def _failed_cell(notebook):
-    """Number, error and traceback of the cell that raised, or else of the last one that began."""
-    begun = 0
-    for number, cell in enumerate(notebook.cells):
-        begun = number if cell.get("execution_count") else begun
-        for output in cell.get("outputs", []):
-            if output.output_type == "error":
-                trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output.traceback))
-                return number, f"{output.ename}: {output.evalue}", trace
-    return begun, "", ""
+    what = f"{type(error).__name__}: {error}"
+    if isinstance(error, CellExecutionError):
+        trace = re.sub(r"\x1b\[[0-9;]*m", "", error.traceback)
+        what = f"{error.ename}: {error.evalue}\n{trace}"
+    return f"{name}:{line}: code cell {code} raised {what}"
 
 
 # The reader that myst-nb calls gets a text alone, so the results of this build stand here.
@@ -204,7 +196,8 @@ def outdated(app, env, added, changed, removed):
 
 def run_missing(app, env, docnames):
     """Run, two at a time, the notebooks among these pages that have no results yet."""
-    env.gn_keys = getattr(env, "gn_keys", {})
+    keys = getattr(env, "gn_keys", {})
+    env.gn_keys = {name: key for name, key in keys.items() if name in env.found_docs}
     waiting = {}
     for docname in docnames:
         notebook = notebook_of(app, docname)

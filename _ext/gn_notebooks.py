@@ -175,7 +175,10 @@ def _code(cell):
 
 def _metadata(app, docname):
     made_of = [app.env.doc2path(docname), __file__]
-    made_of += [Path(app.srcdir) / path for path in app.env.dependencies.get(docname, ())]
+    included = [Path(app.srcdir) / path for path in app.env.dependencies.get(docname, ())]
+    # Not the pictures that the cells drew: a fresh checkout has none.
+    built = Path(app.outdir).parent
+    made_of += [path for path in included if built not in path.parents]
     return {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -192,8 +195,8 @@ def fingerprints(paths, root):
 
 
 def fingerprint(path):
-    """Hash of a text, whatever its line ends."""
-    return hashlib.sha256(path.read_text(encoding="utf8").encode()).hexdigest()[:16]
+    """Hash of a text, whatever its line ends, or of a picture."""
+    return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()[:16]
 
 
 def offer(app, pagename, templatename, context, doctree):

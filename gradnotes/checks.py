@@ -1,23 +1,30 @@
 r"""Check an answer to an exercise: say which property fails, and never what the answer is.
 
-Symbolic answers are evaluated exactly, at rational points and to 50 digits, so that every correct
-form passes and a decimal that is nearly right does not.
+Symbolic answers are evaluated at exact fractions, to 50 digits, so that every correct form passes
+and a decimal that is nearly right does not. Nothing is simplified, so that a check ends soon.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 import sympy as sp
 
-from gradnotes.expressions import check_expression, check_points, check_variables
+from gradnotes.expressions import check_expression, check_points, check_variables, compiled
+from gradnotes.networks import make_generator
 from gradnotes.targets import Target
 
 _DIGITS = 50
 _SAME = sp.Float(10) ** (10 - _DIGITS)
+_STEP = sp.Rational(1, 10**20)
+_SMOOTH = sp.Rational(1, 10**6)
 _TRIALS = 12
+_LONGEST = 5000
+_UNEVALUATED = (sp.Integral, sp.Sum, sp.Product, sp.Limit, sp.Derivative, sp.Subs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,18 +50,21 @@ def check_same_data(
 
     .. math:: a(x_i) = f(x_i), \qquad a'(x_i) \ge f'(x_i) + \delta \qquad \text{for all } i
 
+    The answer must have a slope at each point: a kink or a jump there does not pass.
+
     Args:
         answer: The target a that is checked, of one variable.
-        target: The target f that it is compared with, of the same variable.
-        points: Training points, float64, shape (n, 1); taken as exact fractions.
+        target: The target f that it is compared with, of a variable of the same name.
+        points: Training points, float64, shape (n, 1), n >= 1; taken as exact fractions, so that
+            0.1 is the float next to a tenth.
         least_slope_difference: The number delta, in units of values over units of points.
 
     Returns:
         The result, with the first property that fails and where.
 
     Raises:
-        TypeError: The answer is not a target.
-        ValueError: The variables differ, or the points do not fit.
+        TypeError: The answer is not a target, or a number is of the wrong type.
+        ValueError: The variables differ, the points do not fit, or delta is not finite.
 
     Source: the book's first chapter.
 
@@ -68,56 +78,100 @@ def check_same_data(
         >>> print(check_same_data(f, f, [[0.0], [1.0]], least_slope_difference=6.0))
         not yet: at x = 0 the slopes differ by 0, and at least 6 is asked for
     """
-    if not isinstance(answer, Target):
-        raise TypeError(f"expected a Target, got {type(answer).__name__}; try Target(...)")
-    if answer.variables != target.variables or answer.dimension != 1:
+    _check_pair(answer, target)
+    least = check_expression(least_slope_difference)
+    if least.is_real is not True:
+        raise ValueError(f"expected a finite least_slope_difference, got {least}; try 10.0")
+    rows = check_points(points, 1)
+    if len(rows) == 0:
+        raise ValueError("expected at least one point, got none; try [[0.0], [1.0]]")
+    target.value(rows)  # refuses points outside the target's domain
+    fault = _fault_in_form(answer.expression, answer.variables)
+    fault = fault or _fault_in_data(answer, target, rows, least)
+    said = f"equal data, and steeper by at least {float(least):g} at every point"
+    return CheckResult(passed=not fault, message=fault or said)
+
+
+def _check_pair(answer, target):
+    for side in (answer, target):
+        if not isinstance(side, Target):
+            raise TypeError(f"expected a Target, got {type(side).__name__}; try Target(...)")
+    if target.dimension != 1:
+        raise ValueError(f"expected a target in one variable, got one in {target.variables}")
+    (name,) = (variable.name for variable in target.variables)
+    if [variable.name for variable in answer.variables] != [name]:
         raise ValueError(
-            f"expected a target in the one variable {target.variables[0]}, "
-            f"got one in {answer.variables}; try the same symbol"
+            f"expected an answer in the one variable {name}, got one in {answer.variables}; "
+            "try the same symbol"
         )
-    rows = check_points(points, 1)[:, 0]
-    difference = answer.expression - target.expression
-    slope = difference.diff(answer.variables[0])
-    for x in rows:
-        apart = _exactly(difference, answer.variables, [x])
-        if abs(apart) > _SAME:
-            said = f"at x = {x:g} the values differ by {float(apart):.3g}, and they must be equal"
-            return CheckResult(passed=False, message=said)
-    for x in rows:
-        steeper = _exactly(slope, answer.variables, [x])
-        if steeper < least_slope_difference:
-            return CheckResult(
-                passed=False,
-                message=f"at x = {x:g} the slopes differ by {float(steeper):.3g}, "
-                f"and at least {least_slope_difference:g} is asked for",
-            )
-    said = f"equal data, and steeper by at least {least_slope_difference:g} at every point"
-    return CheckResult(passed=True, message=said)
+
+
+def _fault_in_data(answer, target, rows, least) -> str:
+    """Say at which point a value or a slope is wrong; nothing where all is well."""
+    x = sp.Symbol(answer.variables[0].name, real=True)
+    own, other = (side.expression.xreplace({side.variables[0]: x}) for side in (answer, target))
+    difference, (low, high) = _exact(own - other), answer.domain[0]
+    points = [sp.Rational(Fraction(point)) for point in rows[:, 0].tolist()]
+    number, slope = _evaluator(difference, [x]), _evaluator(difference.diff(x), [x])
+    for point in points:
+        fault = _fault_in_value(number(point) if low <= point <= high else None)
+        if fault:
+            return f"at {x} = {float(point):g} {fault}"
+    for point in points:
+        sides = [side for side in (point - _STEP, point + _STEP) if low <= side <= high]
+        ends = [number(side) for side in sides]
+        quotients = [end and end / (side - point) for end, side in zip(ends, sides, strict=True)]
+        fault = _fault_in_slope(slope(point), quotients, least)
+        if fault:
+            return f"at {x} = {float(point):g} {fault}"
+    return ""
+
+
+def _fault_in_value(apart) -> str:
+    if apart is None:
+        return "the answer has no finite real value"
+    if abs(apart) > _SAME:
+        return f"the values differ by {float(apart):.3g}, and they must be equal"
+    return ""
+
+
+def _fault_in_slope(steeper, quotients, least) -> str:
+    if steeper is None or None in quotients:
+        return "the slope cannot be told; try a formula without a kink or a jump there"
+    # A formula of the slope may hold on one side only: quotients on both sides are its witness.
+    if any(abs(quotient - steeper) > _SMOOTH * (1 + abs(steeper)) for quotient in quotients):
+        return "the answer has a kink or a jump, and so no slope"
+    if steeper < least - _SAME:
+        differ = f"the slopes differ by {float(steeper):.3g}"
+        return f"{differ}, and at least {float(least):g} is asked for"
+    return ""
 
 
 def check_same_expression(
     answer: sp.Expr | float,
-    expected: sp.Expr,
+    expected: sp.Expr | float,
     variables: sp.Symbol | Sequence[sp.Symbol],
     *,
-    rng: int | np.random.Generator,
+    rng: int | np.random.Generator = None,
 ) -> CheckResult:
     r"""Check that two expressions are the same function, whatever their form.
 
-    Both are evaluated to 50 digits at random rational points in (0, 1); symbols are matched by
-    name. Two analytic functions that agree at random points are the same function.
+    Both are evaluated to 50 digits at random fractions, half of them in (-1, 1) and half in
+    (-4, 4), where the expected one is real; symbols are matched by name. Two analytic functions
+    that agree at random points are the same function.
 
     Args:
         answer: The expression that is checked.
         expected: The expression that it must equal.
-        variables: All symbols that the answer may use.
-        rng: An integer seed or a NumPy generator, which draws the points.
+        variables: All symbols that the two may use.
+        rng: An integer seed or a NumPy generator, which draws the points; required.
 
     Returns:
         The result; a wrong answer is not told the right one.
 
     Raises:
-        TypeError: The answer is not a SymPy expression or a number.
+        TypeError: An expression is not one of SymPy's or a number, or ``rng`` is missing.
+        ValueError: The expected expression has other symbols, or is nowhere real.
 
     Source: the book's exercises.
 
@@ -128,25 +182,100 @@ def check_same_expression(
         >>> print(check_same_expression(sp.sin(x), 1 - sp.cos(x) ** 2, x, rng=0).passed)
         False
     """
+    generator = make_generator(rng, "check_same_expression")
     variables = check_variables(variables)
-    by_name = {variable.name: variable for variable in variables}
-    answer = check_expression(answer)
-    unknown = {s.name for s in answer.free_symbols} - set(by_name)
-    if unknown:
-        said = f"it holds {', '.join(sorted(unknown))}, expected only {', '.join(by_name)}"
-        return CheckResult(passed=False, message=said)
-    answer = answer.xreplace({s: by_name[s.name] for s in answer.free_symbols})
-    generator = np.random.default_rng(rng)
-    for _ in range(_TRIALS):
-        point = [sp.Rational(int(k), 1009) for k in generator.integers(1, 1009, len(variables))]
-        left, right = (_exactly(e, variables, point) for e in (answer, expected))
-        if not left.is_number or abs(left - right) > _SAME * (1 + abs(right)):
-            where = ", ".join(f"{v} = {p}" for v, p in zip(variables, point, strict=True))
+    answer, expected = check_expression(answer), check_expression(expected)
+    missing = _other_symbols(expected, variables)
+    if missing:
+        raise ValueError(f"expected all symbols among the variables, got {variables}, no {missing}")
+    fault = _fault_in_form(answer, variables)
+    if fault:
+        return CheckResult(passed=False, message=fault)
+    number = _evaluator(_by_name(answer, variables), variables)
+    for place, right in _places(_by_name(expected, variables), variables, generator):
+        left = number(*place)
+        where = ", ".join(f"{v} = {p}" for v, p in zip(variables, place, strict=True))
+        if left is None:
+            return CheckResult(passed=False, message=f"it has no finite real value at {where}")
+        if abs(left - right) > _SAME * (1 + abs(right)):
             return CheckResult(passed=False, message=f"it has the wrong value at {where}")
     return CheckResult(passed=True, message=f"the same function at {_TRIALS} random points")
 
 
-def _exactly(expression, variables, point) -> sp.Expr:
-    """Evaluate at a point that is taken as exact fractions, to 50 digits."""
-    exact = [p if isinstance(p, sp.Basic) else sp.Rational(Fraction(float(p))) for p in point]
-    return sp.N(expression.subs(dict(zip(variables, exact, strict=True))), _DIGITS)
+def _places(expected, variables, generator) -> list[tuple[list, sp.Expr]]:
+    """Draw places where the expected expression is real, and give its values with them."""
+    number, found = _evaluator(expected, variables), []
+    for trial in range(20 * _TRIALS):
+        # Odd numerators over a prime: never 0, a whole number or a half.
+        numerators = 2 * generator.integers(1, 1009, len(variables)) - 1009
+        size = 1 if trial % 2 else 4
+        place = [sp.Rational(size * int(numerator), 1009) for numerator in numerators]
+        value = number(*place)
+        if value is not None:
+            found.append((place, value))
+        if len(found) == _TRIALS:
+            return found
+    raise ValueError(
+        "expected a right answer that is real on a good part of (-1, 1) and (-4, 4), "
+        f"got {expected}; try other variables"
+    )
+
+
+def _other_symbols(expression, variables) -> str:
+    names = {symbol.name for symbol in expression.free_symbols}
+    return ", ".join(sorted(names - {variable.name for variable in variables}))
+
+
+def _by_name(expression, variables) -> sp.Expr:
+    """Put the variables for the symbols of the same name, and exact fractions for decimals."""
+    by_name = {variable.name: variable for variable in variables}
+    return _exact(expression.xreplace({s: by_name[s.name] for s in expression.free_symbols}))
+
+
+def _exact(expression) -> sp.Expr:
+    """Put exact fractions for decimals: SymPy would round what is near them to 15 digits."""
+    return expression.xreplace({c: sp.Rational(c) for c in expression.atoms(sp.Float)})
+
+
+def _fault_in_form(expression, variables) -> str:
+    """Say why an answer cannot be evaluated at all; nothing if it can."""
+    if len(list(islice(sp.preorder_traversal(expression), _LONGEST + 1))) > _LONGEST:
+        return f"it has more than {_LONGEST} parts; try a shorter form"
+    unknown = _other_symbols(expression, variables)
+    if unknown:
+        return f"it holds {unknown}, expected only {', '.join(map(str, variables))}"
+    kinds = sorted(type(part).__name__ for part in expression.atoms(*_UNEVALUATED))
+    return f"it holds an unevaluated {kinds[0]}; try .doit() on it" if kinds else ""
+
+
+def _evaluator(expression, variables) -> Callable:
+    """Give a function of a place: the value to 50 digits, None where it is not finite and real."""
+    try:
+        rough = compiled(tuple(variables), [expression], {})
+    except (KeyError, NotImplementedError, SyntaxError, ValueError):
+        return lambda *place: None  # it holds what is no number: an infinity, a derivative, ...
+
+    def evaluate(*place) -> sp.Expr | None:
+        if _overflows(rough, place):
+            return None
+        # As a fraction, a power could have a million digits; evalf rounds on the way.
+        there = dict(zip(variables, place, strict=True))
+        value = expression.evalf(_DIGITS, subs=there, maxn=8 * _DIGITS)
+        real, imaginary = value.as_real_imag()
+        if not (real.is_number and imaginary.is_number and math.isfinite(float(abs(real)))):
+            return None
+        return real if abs(imaginary) <= _SAME * (1 + abs(real)) else None
+
+    return evaluate
+
+
+def _overflows(rough, place) -> bool:
+    """Tell whether a float64 overflows on the way: 50 digits of such a number can take hours."""
+    try:
+        with np.errstate(all="ignore", over="raise"):
+            rough(*(np.float64(coordinate) for coordinate in place))
+    except (FloatingPointError, OverflowError):
+        return True
+    except (NameError, TypeError, ZeroDivisionError):
+        return False  # no NumPy form, or no value there: the exact evaluation tells
+    return False

@@ -73,7 +73,7 @@ def check_expression(expression: sp.Expr | float) -> sp.Expr:
         result = sp.sympify(expression, strict=True)
     except sp.SympifyError:
         result = None
-    if not isinstance(result, sp.Expr):
+    if not isinstance(result, sp.Expr) or result.is_Matrix:
         raise TypeError(
             f"expected a SymPy expression or a number, got {type(expression).__name__}; "
             "try an expression in SymPy symbols, such as sympy.sin(x)"

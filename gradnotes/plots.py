@@ -5,6 +5,7 @@ alone: kinds differ in line style or marker too. No function changes a global se
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ _STYLES = {
     "bound": {"color": BOUND, "linestyle": "--", "linewidth": 1.5},
     "target": {"color": TARGET, "linestyle": ":", "linewidth": 1.5},
 }
-_MARKERS = {"value": "o", "gradient": "s", "bound": "", "target": "^"}
+_MARKERS = ("o", "s", "^", "D")
 
 
 def _style(kind: str) -> dict:
@@ -148,13 +149,13 @@ def plot_powers(
         ('log', 'log')
     """
     ax.set(xscale="log", yscale="log")
-    for label, (kind, heights) in curves.items():
-        plot_curve(ax, sizes, heights, kind, marker=_MARKERS[kind], markersize=4, label=label)
+    for marker, (label, (kind, heights)) in zip(cycle(_MARKERS), curves.items(), strict=False):
+        plot_curve(ax, sizes, heights, kind, marker=marker, markersize=4, label=label)
     for label, (heights, where) in (references or {}).items():
         plot_curve(ax, sizes, heights, "bound", linewidth=1.0)
         index = round(where * (len(np.ravel(sizes)) - 1))
         place = (np.ravel(sizes)[index], np.ravel(heights)[index])
-        ax.annotate(label, place, (4, -10), textcoords="offset points", color=BOUND)
+        ax.annotate(label, place, (-4, 4), textcoords="offset points", color=BOUND, ha="right")
 
 
 def plot_implications(
@@ -186,30 +187,32 @@ def plot_implications(
         >>> [text.get_text() for text in ax.texts if text.get_text()]
         ['wet', 'rain', 'sprinkler', '\N{MULTIPLICATION X}']
     """
+    for name in (name for start, end, *_ in arrows for name in (start, end)):
+        if name not in boxes:
+            raise ValueError(f"expected an arrow between {list(boxes)}, got {name!r}")
     ax.set_axis_off()
     ax.set(xlim=(0, 1), ylim=(0, 1))
     frame = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": TARGET}
-    for statement, place in boxes.items():
-        ax.text(*place, statement, ha="center", va="center", bbox=frame, fontsize=9, zorder=3)
+    drawn = {
+        statement: ax.text(*place, statement, ha="center", va="center", bbox=frame, fontsize=9)
+        for statement, place in boxes.items()
+    }
     for start, end, holds, words in arrows:
-        for name in (start, end):
-            if name not in boxes:
-                raise ValueError(f"expected an arrow between {list(boxes)}, got {name!r}")
-        _draw_implication(ax, np.array(boxes[start]), np.array(boxes[end]), holds, words)
+        _draw_implication(ax, drawn[start], drawn[end], holds, words)
 
 
 def _draw_implication(ax, start, end, holds, words):
     colour, line = (TARGET, "-") if holds else (GRADIENT, "--")
-    shrink = (
-        {"shrinkA": 20, "shrinkB": 20} if start[0] == end[0] else {"shrinkA": 70, "shrinkB": 70}
-    )
-    arrow = {"arrowstyle": "-|>", "color": colour, "linestyle": line, "linewidth": 1.5, **shrink}
-    ax.annotate("", end, start, arrowprops=arrow)
-    middle = (start + end) / 2
-    beside = (10, 0) if start[0] == end[0] else (0, 12)
-    align = "left" if start[0] == end[0] else "center"
-    ax.annotate(
-        words, middle, beside, textcoords="offset points", ha=align, va="center", fontsize=8
-    )
+    ends = {"patchA": start.get_bbox_patch(), "patchB": end.get_bbox_patch()}
+    arrow = {"arrowstyle": "-|>", "color": colour, "linestyle": line, "linewidth": 1.5, **ends}
+    tail, tip = np.array(start.get_position()), np.array(end.get_position())
+    ax.annotate("", tip, tail, arrowprops=arrow, zorder=4)
+    middle = (tail + tip) / 2
+    if tail[1] == tip[1]:
+        beside = {"xytext": (0, 10), "ha": "center", "va": "bottom"}
+    else:
+        beside = {"xytext": (-12, 4), "ha": "right", "va": "center"}
+    ax.annotate(words, middle, textcoords="offset points", fontsize=8, **beside)
     if not holds:
-        ax.text(*middle, "\N{MULTIPLICATION X}", color=colour, ha="center", va="center", size=14)
+        cross = {"color": colour, "ha": "center", "va": "center", "size": 14, "zorder": 5}
+        ax.text(*middle, "\N{MULTIPLICATION X}", **cross)

@@ -35,14 +35,14 @@ _NO_DERIVATIVE = (sp.Derivative, sp.Subs, sp.DiracDelta)
 class Expansion:
     r"""A truncated Taylor expansion, sorted by degree.
 
-    .. math:: f(a + h) = T_0 + T_1(h) + \dots + T_m(h) + o(|h|^m)
+    .. math:: f(a + u) = T_0 + T_1(u) + \dots + T_p(u) + o(|u|^p)
 
     Args:
         variables: Tuple of d symbols.
         point: Tuple of d SymPy numbers or expressions, the point a.
-        displacements: Tuple of d real symbols, ``h`` or ``h_1`` to ``h_d``.
+        displacements: Tuple of d real symbols, ``u`` or ``u_1`` to ``u_d``.
         terms: The homogeneous parts, of degree 0 to order.
-        order: The highest degree kept, m.
+        order: The highest degree kept, p.
 
     Source: Taylor's theorem.
 
@@ -52,7 +52,7 @@ class Expansion:
         >>> z = sp.Symbol("z", real=True)
         >>> expansion = expand(z * sp.exp(z), z, 0)
         >>> expansion.polynomial
-        h**3/2 + h**2 + h
+        u**3/2 + u**2 + u
         >>> expansion.leading_degree
         1
     """
@@ -103,7 +103,7 @@ def expand(
 ) -> Expansion:
     r"""Expand an expression around a point, by repeated differentiation.
 
-    .. math:: T_k(h) = \sum_{|\alpha| = k} \frac{\partial^\alpha f(a)}{\alpha!}\, h^\alpha
+    .. math:: T_k(u) = \sum_{|\alpha| = k} \frac{\partial^\alpha f(a)}{\alpha!}\, u^\alpha
 
     The result is exact. A step (``sign``, ``Heaviside``) or a joint of a ``Piecewise`` at the very
     point is refused, for there a derivative of the formula need not be one of the function.
@@ -126,9 +126,9 @@ def expand(
     Example:
         An expression that is not in the book:
 
-        >>> u, v = sp.symbols("u v", real=True)
-        >>> expand(sp.exp(u) * sp.cos(v), (u, v), (0, 0), order=2).terms
-        (1, h_1, h_1**2/2 - h_2**2/2)
+        >>> s, t = sp.symbols("s t", real=True)
+        >>> expand(sp.exp(s) * sp.cos(t), (s, t), (0, 0), order=2).terms
+        (1, u_1, u_1**2/2 - u_2**2/2)
     """
     expression, variables = check_expression(expression), check_variables(variables)
     point = _check_point(point, len(variables))
@@ -164,7 +164,7 @@ def _check_point(point, dimension: int) -> tuple[sp.Expr, ...]:
 
 def _displacements(variables, expression, point) -> tuple[sp.Symbol, ...]:
     count = len(variables)
-    names = ["h"] if count == 1 else [f"h_{j}" for j in range(1, count + 1)]
+    names = ["u"] if count == 1 else [f"u_{j}" for j in range(1, count + 1)]
     result = tuple(sp.Symbol(name, real=True) for name in names)
     used = (expression.free_symbols - set(variables)).union(*(c.free_symbols for c in point))
     if used & set(result):
@@ -183,9 +183,9 @@ def _homogeneous(derivatives: dict, place: dict, displacements: tuple, degree: i
     parts = []
     for index, derivative in derivatives.items():
         coefficient = _value(derivative, place, degree)
-        for j, h in enumerate(displacements):
+        for j, u in enumerate(displacements):
             power = index.count(j)
-            coefficient *= h**power / sp.factorial(power)
+            coefficient *= u**power / sp.factorial(power)
         parts.append(coefficient)
     return sp.Add(*parts)
 
@@ -254,12 +254,12 @@ def expand_loss(
 
     A loss with :math:`\ell(0) = \ell'(0) = 0` gives
 
-    .. math:: \ell(r(a + h)) = \tfrac12 \ell''(0)\, (\nabla r(a) \cdot h)^2 + O(|h|^3),
+    .. math:: \ell(r(a + u)) = \tfrac12 \ell''(0)\, (\nabla r(a) \cdot u)^2 + O(|u|^3),
 
     so its linear term is zero whatever the slopes are. The absolute error has no derivative there;
-    with :math:`T_m` the leading term of r, what holds for small h with :math:`T_m(h) \ne 0` is
+    with :math:`T_m` the leading term of r, what holds for small u with :math:`T_m(u) \ne 0` is
 
-    .. math:: |r(a + h)| = |T_m| + \mathrm{sign}(T_m)\,(T_{m+1} + T_{m+2} + \dots),
+    .. math:: |r(a + u)| = |T_m| + \mathrm{sign}(T_m)\,(T_{m+1} + T_{m+2} + \dots),
 
     and those are the terms that come back for ``absolute``. A logistic loss has a margin, not a
     residual that vanishes: use ``expand(logistic(margin), variables, point)``.
@@ -285,9 +285,9 @@ def expand_loss(
         >>> from gradnotes.losses import absolute, squared
         >>> z = sp.Symbol("z", real=True)
         >>> expand_loss(squared, 3 * sp.sin(z), z, 0).terms
-        (0, 0, 9*h**2, 0)
+        (0, 0, 9*u**2, 0)
         >>> expand_loss(absolute, 3 * z - z**2, z, 0, order=2).terms
-        (0, 3*Abs(h), -h**2*sign(h))
+        (0, 3*Abs(u), -u**2*sign(u))
     """
     inner = expand(residual, variables, point, order=order)
     if inner.terms[0] != 0:
@@ -339,7 +339,7 @@ def general_residual(
     Example:
         >>> z = sp.Symbol("z", real=True)
         >>> expand(general_residual(z), z, 0).terms
-        (0, h*r_1, h**2*r_2/2, h**3*r_3/6)
+        (0, r_1*u, r_2*u**2/2, r_3*u**3/6)
     """
     variables = check_variables(variables)
     if not isinstance(order, int) or not 1 <= order <= 9:

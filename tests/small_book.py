@@ -69,6 +69,10 @@ No code here. See {doc}`index`.
 ```{bibliography}
 ```
 """
+DOT = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
+    "0000000a49444154789c63600000000200015ddcccdc0000000049454e44ae426082"
+)
 PICTURE = """
 from IPython.display import SVG
 
@@ -159,7 +163,7 @@ mystnb:
 {PICTURE.strip()}
 ```
 
-![A cone over a line](images/logo.svg)
+![A cone over a line](images/logo.svg) ![A single dot](images/dot.png)
 
 ```{{exercise}} Sum up
 :label: ex-sum
@@ -238,7 +242,10 @@ class Book:
             target.parent.mkdir(parents=True, exist_ok=True)
             (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)
         self.write("gradnotes/__init__.py", PACKAGE)
-        self.write("book/index.md", "# A small book\n\nNo code here.\n")
+        (self.root / "book" / "images" / "dot.png").write_bytes(DOT)
+        # What the real front page has: a picture, whose copy the README shows.
+        self.write("gradnotes/plots.py", '"""Nothing."""\n')
+        self.write("book/index.md", "# A small book\n\n![A cone over a line](images/logo.svg)\n")
         self.write("book/words.md", WORDS)
         for name, text in pages.items():
             self.write(f"book/{name}.md", HEADER + text)

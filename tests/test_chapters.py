@@ -114,7 +114,7 @@ def test_a_chapter_fits_one_class(page):
     for cell in visible:
         lines = [line for line in cell.source.splitlines() if line.strip()]
         assert len(lines) <= 15, cell.source
-        assert max(map(len, lines)) <= 90, max(lines, key=len)
+        assert max(map(len, lines)) <= 84, max(lines, key=len)
 
 
 @pytest.mark.parametrize("page", PAGES)

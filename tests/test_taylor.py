@@ -10,8 +10,8 @@ from gradnotes.functions import SinPi
 from gradnotes.losses import absolute, huber, kl, log_cosh, logistic, squared
 from gradnotes.taylor import expand, expand_loss, general_residual
 
-X, Y, H = sp.symbols("x y h", real=True)
-H1, H2 = sp.symbols("h_1 h_2", real=True)
+X, Y, H = sp.symbols("x y u", real=True)
+H1, H2 = sp.symbols("u_1 u_2", real=True)
 R1, R2, R3 = sp.symbols("r_1 r_2 r_3", real=True)
 R10, R01 = sp.symbols("r_10 r_01", real=True)
 Z0, Z1, Z2 = sp.symbols("z_0 z_1 z_2", real=True)
