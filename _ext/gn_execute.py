@@ -116,12 +116,14 @@ class Results:
                 kernel_name="python3",
                 resources={"metadata": {"path": empty}},
                 extra_arguments=KERNEL_ARGUMENTS,
+                coalesce_streams=True,
                 on_cell_execute=lambda cell, cell_index: begun.append(cell_index),
             )
             try:
                 client.execute(env={**os.environ, **KERNEL_ENVIRONMENT})
             except FAILURES as error:
-                raise ExtensionError(_failure(notebook, begun[-1], name, error)) from error
+                number = begun[-1] if begun else 0
+                raise ExtensionError(_failure(notebook, number, name, error)) from error
         seconds = time.monotonic() - start
         notebook.metadata["gradnotes_seconds"] = seconds
         self.folder.mkdir(parents=True, exist_ok=True)

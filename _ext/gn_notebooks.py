@@ -2,8 +2,8 @@
 
 The text comes from the finished page, so numbers, references and included code are filled in; the
 code comes from the source. Cells tagged ``remove-cell`` hold the book's own assertions and stay
-out. ``python _ext/gn_notebooks.py`` copies the notebooks of the last build to ``notebooks/``, and the
-picture of the front page to where the README shows it.
+out. ``python _ext/gn_notebooks.py`` copies the notebooks of the last build to ``notebooks/``, and
+the picture of the front page to where the README shows it.
 """
 
 import hashlib
@@ -20,12 +20,10 @@ from sphinx.addnodes import toctree
 from sphinx_design.dropdown import dropdown_main
 from sphinx_exercise.nodes import exercise_enumerable_node, solution_node
 from sphinx_markdown_builder.translator import MarkdownTranslator
-from sphinx_proof.nodes import NODE_TYPES
 
 BUILT = "_notebooks"
 PICTURE = "book/images/two-targets.svg"
 MARK = re.compile(r"^%%cell:(\d+|text)%%$", re.MULTILINE)
-BOXES = (*NODE_TYPES.values(), exercise_enumerable_node, nodes.Admonition)
 UNWANTED = (solution_node, toctree, nodes.comment, nodes.target, nodes.raw, nodes.image)
 PREFACE = """
 *This notebook is made from `{source}`. It runs from any folder in which Python finds the
@@ -42,6 +40,12 @@ class NotebookTranslator(MarkdownTranslator):
 
     def visit_PassthroughTextElement(self, node):  # noqa: N802 - the name of a sphinx-design node
         """A card's title: its words are enough."""
+
+    def visit_Text(self, node):  # noqa: N802 - the name of a docutils node
+        if self.status.escape_text and "$" in node:
+            self.add(node.replace("$", r"\$"))  # or Jupyter would see a formula
+        else:
+            super().visit_Text(node)
 
     def visit_verbatim(self, node):
         self.add(node["text"], prefix_eol=2, suffix_eol=2)
@@ -67,7 +71,7 @@ def plain(document, app, docname):
         title, body = fold.children
         start = f"<details><summary>{title.astext().strip()}</summary>"
         fold.replace_self([verbatim(text=start), *body.children, verbatim(text="</details>")])
-    for box in list(page.findall(lambda node: isinstance(node, BOXES))):
+    for box in list(page.findall(lambda node: isinstance(node, nodes.Admonition))):
         if box.parent is not None:
             box.replace_self(_box(box, numbers))
     for formula in page.findall(nodes.math_block):
@@ -93,9 +97,10 @@ def _cell(container, numbers):
 def _box(box, numbers):
     """A theorem, an exercise or an admonition as a title and its text between two rules."""
     children = list(box.children)
-    title = []
     if children and isinstance(children[0], nodes.title):
         title = children.pop(0).children
+    else:
+        title = [nodes.Text(box.tagname.title())]
     kind = box.get("realtype") or ("exercise" if isinstance(box, exercise_enumerable_node) else "")
     if kind:
         number = _number(numbers, box.get("countertype") or kind, box["ids"])
@@ -107,8 +112,8 @@ def _box(box, numbers):
         for grandchild in (child.children if isinstance(child, nodes.section) else [child])
     ]
     rule = [verbatim(text="---")]
-    heading = [nodes.paragraph("", "", nodes.strong("", "", *title))] if title else []
-    return [*rule, *heading, *body, *rule]
+    heading = nodes.paragraph("", "", nodes.strong("", "", *title))
+    return [*rule, heading, *body, *rule]
 
 
 def _number(numbers, kind, ids):
@@ -238,7 +243,7 @@ def setup(app):
 
 
 def main():
-    """Copy the notebooks of the last build, and the front page's picture, to where they are kept."""
+    """Copy the last build's notebooks, and the picture of its front page, to where they stay."""
     root = Path(__file__).resolve().parent.parent
     html = root / "_build" / "html"
     built = sorted((html / BUILT).glob("*.ipynb"))

@@ -4,8 +4,7 @@ Symbolic answers are evaluated at exact fractions, to 50 digits, so that every c
 and a decimal that is nearly right does not. Nothing is simplified, so that a check ends soon.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -14,15 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import sympy as sp
 
-from gradnotes.expressions import check_expression, check_points, check_variables, compiled
+from gradnotes.expressions import DIGITS, check_expression, check_points, check_variables, exactly
 from gradnotes.networks import make_generator
 from gradnotes.targets import Target
 
-_DIGITS = 50
-_SAME = sp.Float(10) ** (10 - _DIGITS)
+_SAME = sp.Float(10) ** (10 - DIGITS)
 _STEP = sp.Rational(1, 10**20)
 _SMOOTH = sp.Rational(1, 10**6)
-_TRIALS = 12
+_TRIALS = 24
 _LONGEST = 5000
 _UNEVALUATED = (sp.Integral, sp.Sum, sp.Product, sp.Limit, sp.Derivative, sp.Subs)
 
@@ -80,7 +78,7 @@ def check_same_data(
     """
     _check_pair(answer, target)
     least = check_expression(least_slope_difference)
-    if least.is_real is not True:
+    if not (least.is_number and least.is_real):
         raise ValueError(f"expected a finite least_slope_difference, got {least}; try 10.0")
     rows = check_points(points, 1)
     if len(rows) == 0:
@@ -110,9 +108,9 @@ def _fault_in_data(answer, target, rows, least) -> str:
     """Say at which point a value or a slope is wrong; nothing where all is well."""
     x = sp.Symbol(answer.variables[0].name, real=True)
     own, other = (side.expression.xreplace({side.variables[0]: x}) for side in (answer, target))
-    difference, (low, high) = _exact(own - other), answer.domain[0]
+    difference, (low, high) = own - other, answer.domain[0]
     points = [sp.Rational(Fraction(point)) for point in rows[:, 0].tolist()]
-    number, slope = _evaluator(difference, [x]), _evaluator(difference.diff(x), [x])
+    number, slope = exactly(difference, [x]), exactly(difference.diff(x), [x])
     for point in points:
         fault = _fault_in_value(number(point) if low <= point <= high else None)
         if fault:
@@ -178,7 +176,7 @@ def check_same_expression(
     Example:
         >>> x = sp.Symbol("x", real=True)
         >>> print(check_same_expression(sp.sin(x) ** 2, 1 - sp.cos(x) ** 2, x, rng=0))
-        passed: the same function at 12 random points
+        passed: the same function at 24 random points
         >>> print(check_same_expression(sp.sin(x), 1 - sp.cos(x) ** 2, x, rng=0).passed)
         False
     """
@@ -191,7 +189,7 @@ def check_same_expression(
     fault = _fault_in_form(answer, variables)
     if fault:
         return CheckResult(passed=False, message=fault)
-    number = _evaluator(_by_name(answer, variables), variables)
+    number = exactly(_by_name(answer, variables), variables)
     for place, right in _places(_by_name(expected, variables), variables, generator):
         left = number(*place)
         where = ", ".join(f"{v} = {p}" for v, p in zip(variables, place, strict=True))
@@ -202,9 +200,53 @@ def check_same_expression(
     return CheckResult(passed=True, message=f"the same function at {_TRIALS} random points")
 
 
+def check_taylor_coefficient(
+    answer: sp.Expr | float,
+    expression: sp.Expr,
+    variable: sp.Symbol,
+    degree: int,
+    *,
+    rng: int | np.random.Generator = None,
+) -> CheckResult:
+    r"""Check a coefficient of the Taylor expansion of an expression around 0.
+
+    .. math:: \frac{1}{k!}\, \frac{\partial^k f}{\partial x^k}(0)
+
+    Args:
+        answer: The coefficient that is checked, in the other symbols of the expression.
+        expression: The expression f that is expanded; it must be smooth at 0.
+        variable: The variable x in which it is expanded.
+        degree: The power k of x that the coefficient belongs to.
+        rng: An integer seed or a NumPy generator, which draws the points; required.
+
+    Returns:
+        The result, as in :func:`check_same_expression`.
+
+    Raises:
+        TypeError: An expression is not one of SymPy's or a number, or ``rng`` is missing.
+        ValueError: The degree is not a whole number, or the coefficient has no other symbol.
+
+    Source: Taylor's theorem; the book's second chapter.
+
+    Example:
+        >>> x, a = sp.symbols("x a", real=True)
+        >>> print(check_taylor_coefficient(a**2 / 2, sp.exp(a * x), x, 2, rng=0))
+        passed: the same function at 24 random points
+        >>> check_taylor_coefficient(a**2, sp.exp(a * x), x, 2, rng=0).passed
+        False
+    """
+    if isinstance(degree, bool) or not isinstance(degree, int) or degree < 0:
+        raise ValueError(f"expected a whole degree >= 0, got {degree!r}; try 2")
+    coefficient = check_expression(expression).diff(variable, degree).subs(variable, 0)
+    others = sorted(coefficient.free_symbols, key=str)
+    if not others:
+        raise ValueError(f"expected a coefficient with symbols in it, got {coefficient}")
+    return check_same_expression(answer, coefficient / sp.factorial(degree), others, rng=rng)
+
+
 def _places(expected, variables, generator) -> list[tuple[list, sp.Expr]]:
     """Draw places where the expected expression is real, and give its values with them."""
-    number, found = _evaluator(expected, variables), []
+    number, found = exactly(expected, variables), []
     for trial in range(20 * _TRIALS):
         # Odd numerators over a prime: never 0, a whole number or a half.
         numerators = 2 * generator.integers(1, 1009, len(variables)) - 1009
@@ -227,14 +269,9 @@ def _other_symbols(expression, variables) -> str:
 
 
 def _by_name(expression, variables) -> sp.Expr:
-    """Put the variables for the symbols of the same name, and exact fractions for decimals."""
+    """Put the variables for the symbols of the same name."""
     by_name = {variable.name: variable for variable in variables}
-    return _exact(expression.xreplace({s: by_name[s.name] for s in expression.free_symbols}))
-
-
-def _exact(expression) -> sp.Expr:
-    """Put exact fractions for decimals: SymPy would round what is near them to 15 digits."""
-    return expression.xreplace({c: sp.Rational(c) for c in expression.atoms(sp.Float)})
+    return expression.xreplace({s: by_name[s.name] for s in expression.free_symbols})
 
 
 def _fault_in_form(expression, variables) -> str:
@@ -246,36 +283,3 @@ def _fault_in_form(expression, variables) -> str:
         return f"it holds {unknown}, expected only {', '.join(map(str, variables))}"
     kinds = sorted(type(part).__name__ for part in expression.atoms(*_UNEVALUATED))
     return f"it holds an unevaluated {kinds[0]}; try .doit() on it" if kinds else ""
-
-
-def _evaluator(expression, variables) -> Callable:
-    """Give a function of a place: the value to 50 digits, None where it is not finite and real."""
-    try:
-        rough = compiled(tuple(variables), [expression], {})
-    except (KeyError, NotImplementedError, SyntaxError, ValueError):
-        return lambda *place: None  # it holds what is no number: an infinity, a derivative, ...
-
-    def evaluate(*place) -> sp.Expr | None:
-        if _overflows(rough, place):
-            return None
-        # As a fraction, a power could have a million digits; evalf rounds on the way.
-        there = dict(zip(variables, place, strict=True))
-        value = expression.evalf(_DIGITS, subs=there, maxn=8 * _DIGITS)
-        real, imaginary = value.as_real_imag()
-        if not (real.is_number and imaginary.is_number and math.isfinite(float(abs(real)))):
-            return None
-        return real if abs(imaginary) <= _SAME * (1 + abs(real)) else None
-
-    return evaluate
-
-
-def _overflows(rough, place) -> bool:
-    """Tell whether a float64 overflows on the way: 50 digits of such a number can take hours."""
-    try:
-        with np.errstate(all="ignore", over="raise"):
-            rough(*(np.float64(coordinate) for coordinate in place))
-    except (FloatingPointError, OverflowError):
-        return True
-    except (NameError, TypeError, ZeroDivisionError):
-        return False  # no NumPy form, or no value there: the exact evaluation tells
-    return False

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import sympy as sp
 
-from gradnotes.expressions import FloatArray, check_points
+from gradnotes.expressions import FloatArray, check_expression, check_points
 from gradnotes.functions import Bump, SinPi
 from gradnotes.targets import Target, check_frequency
 
@@ -126,8 +126,9 @@ def same_data_pair(
         >>> pair.second.expression
         u*v + 3*SinPi(2*u) + 3*SinPi(2*v)
     """
+    _check_target(common)
     check_frequency(frequency)
-    amplitude = sp.sympify(amplitude)
+    amplitude = check_expression(amplitude)
     if not amplitude.is_number or not amplitude.is_real or amplitude.is_zero:
         raise ValueError(f"expected a finite amplitude other than 0, got {amplitude}; try 1")
     waves = [amplitude * SinPi(frequency * variable) for variable in common.variables]
@@ -139,6 +140,11 @@ def same_data_pair(
         frequency=int(frequency),
         amplitude=amplitude,
     )
+
+
+def _check_target(target):
+    if not isinstance(target, Target):
+        raise TypeError(f"expected a Target, got {type(target).__name__}; try Target(...)")
 
 
 def prescribed_slopes(
@@ -188,6 +194,8 @@ def prescribed_slopes(
         (array([0., 0.]), array([ 5., -7.]))
     """
     points, values, slopes = _check_data(points, values, slopes)
+    if base is not None:
+        _check_target(base)
     radius = _radius(points)
     base = _base(base, domain, points, radius)
     value_gaps = values - base.value(points)

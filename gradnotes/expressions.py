@@ -1,5 +1,6 @@
 r"""Expressions and points: what everything else checks first, and how formulas become functions."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -8,6 +9,8 @@ import sympy as sp
 from sympy.printing.numpy import NumPyPrinter
 
 FloatArray = npt.NDArray[np.float64]
+
+DIGITS = 50
 
 
 class _Printer(NumPyPrinter):
@@ -26,7 +29,44 @@ def compiled(symbols: tuple, entries: Sequence[sp.Expr], forms: dict[str, Callab
         "user_functions": {name: name for name in forms},
     }
     modules = [forms, "numpy"]
-    return sp.lambdify(symbols, entries, modules, printer=_Printer(settings), cse=True)
+    # Dummy names for the symbols: one called pi would hide the number.
+    options = {"printer": _Printer(settings), "cse": True, "dummify": True}
+    return sp.lambdify(symbols, entries, modules, **options)
+
+
+def exactly(expression: sp.Expr, variables: Sequence[sp.Symbol]) -> Callable:
+    """Give a function of exact coordinates: the value to 50 digits, None if not finite and real."""
+    # A decimal is the exact fraction of its float; SymPy would round what is near it to 15 digits.
+    expression = expression.xreplace({c: sp.Rational(c) for c in expression.atoms(sp.Float)})
+    try:
+        rough = compiled(tuple(variables), [expression], {})
+    except (KeyError, NotImplementedError, SyntaxError, ValueError):
+        return lambda *place: None  # it holds what is no number: an infinity, a derivative, ...
+
+    def evaluate(*place) -> sp.Expr | None:
+        if _overflows(rough, place):
+            return None
+        # As a fraction, a power could have a million digits; evalf rounds on the way.
+        there = dict(zip(variables, place, strict=True))
+        value = expression.evalf(DIGITS, subs=there, maxn=8 * DIGITS)
+        real, imaginary = value.as_real_imag()
+        if not (real.is_number and imaginary.is_number and math.isfinite(float(abs(real)))):
+            return None
+        return real if abs(imaginary) <= sp.Float(10) ** (10 - DIGITS) * (1 + abs(real)) else None
+
+    return evaluate
+
+
+def _overflows(rough, place) -> bool:
+    """Tell whether a float64 overflows on the way: 50 digits of such a number can take hours."""
+    try:
+        with np.errstate(all="ignore", over="raise"):
+            rough(*(np.float64(coordinate) for coordinate in place))
+    except (FloatingPointError, OverflowError):
+        return True
+    except (NameError, TypeError, ZeroDivisionError):
+        return False  # no NumPy form, or no value there: the exact evaluation tells
+    return False
 
 
 def check_points(points: npt.ArrayLike, dimension: int, *, name: str = "points") -> FloatArray:
@@ -56,10 +96,9 @@ def check_points(points: npt.ArrayLike, dimension: int, *, name: str = "points")
             f"expected {name} of dtype float64, got {array.dtype}; try {name}.astype(numpy.float64)"
         )
     if array.ndim != 2 or array.shape[1] != dimension:
-        raise ValueError(
-            f"expected shape (n, {dimension}), got {array.shape}; "
-            f"try {name}.reshape(-1, {dimension})"
-        )
+        flat = array.ndim < 2 or (dimension == 1 and 1 in array.shape)
+        hint = f"{name}.reshape(-1, {dimension})" if flat else "a row for each point"
+        raise ValueError(f"expected shape (n, {dimension}), got {array.shape}; try {hint}")
     bad = ~np.isfinite(array).all(axis=1)
     if bad.any():
         row = int(np.argmax(bad))

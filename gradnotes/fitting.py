@@ -26,10 +26,12 @@ class FitDiverged(RuntimeError):  # noqa: N818 (the name says what happened)
     r"""The loss of a fit is infinite or not a number, at the step ``step`` (0 is the start)."""
 
     def __init__(self, step: int, loss: float):
-        super().__init__(
-            f"the loss at step {step} is {loss}, expected a finite number; try a smaller "
-            'learning_rate, a network with a smaller scale, or method="levenberg-marquardt"'
+        hint = (
+            'a smaller learning_rate, a smaller scale, or method="levenberg-marquardt"'
+            if step > 0
+            else "data of smaller size, or a network with finite weights and a smaller scale"
         )
+        super().__init__(f"the loss at step {step} is {loss}, expected a finite number; try {hint}")
         self.step, self.loss = step, loss
 
 
@@ -215,6 +217,7 @@ def _damped_step(jacobian, residuals, damping):
     return step.masked_fill((failed > 0)[:, None], torch.nan)
 
 
+@torch.enable_grad()
 def _adam(model, data, steps, learning_rate, batch_size, generator):
     """Fit in place, and return the history of the loss."""
     optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate)
@@ -355,7 +358,8 @@ def _checked_options(method, steps, learning_rate, batch_size, tolerance):
     if method != "adam" and (learning_rate is not None or batch_size is not None):
         raise ValueError('learning_rate and batch_size are options of method="adam" only')
     for name, number in (("steps", steps), ("batch_size", batch_size)):
-        if number is not None and (not isinstance(number, int | np.integer) or number < 1):
+        whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
+        if number is not None and (not whole or number < 1):
             raise ValueError(f"expected {name} as an integer of 1 or more, and got {number!r}")
     if learning_rate is not None and not (math.isfinite(learning_rate) and learning_rate > 0):
         raise ValueError(f"expected a finite learning_rate above 0, and got {learning_rate}")

@@ -128,6 +128,12 @@ def residual(
     """
     if isinstance(points, torch.Tensor):
         points = points.detach().cpu().numpy()
+    widths = {_width(side) for side in (model, target)} - {None}
+    if len(widths) > 1:
+        raise ValueError(
+            f"expected two functions of as many inputs, and got {_width(model)} for the model and "
+            f"{_width(target)} for the target; try MLP({_width(target)}, ...)"
+        )
     sizes = {side.members for side in (model, target) if isinstance(side, MLP) and side.members}
     if len(sizes) > 1:
         raise ValueError(f"expected ensembles of one length, and got {sorted(sizes)}")
@@ -148,13 +154,7 @@ def _value_and_gradient(function, points):
         raise TypeError(
             f"expected a Target or a torch.nn.Module, and got {type(function).__name__}"
         )
-    if isinstance(function, Target):
-        dimension = function.dimension
-    elif isinstance(function, MLP):
-        dimension = function.inputs
-    else:
-        dimension = np.atleast_1d(points).shape[-1]
-    points = check_points(points, dimension)
+    points = check_points(points, _width(function) or np.atleast_1d(points).shape[-1])
     if len(points) == 0:
         raise ValueError("expected at least one point, and got none")
     if isinstance(function, Target):
@@ -169,8 +169,13 @@ def _value_and_gradient(function, points):
             "try points inside the region where it is defined"
         )
     if not ours:
-        _check_same_in_part(function, tensor, results[0])
+        _check_same_in_another_batch(function, tensor, results[0])
     return [result.detach().cpu().double().numpy() for result in results]
+
+
+def _width(function):
+    """Return the number of inputs, or None for a reader's module, which does not say."""
+    return getattr(function, "inputs" if isinstance(function, MLP) else "dimension", None)
 
 
 def _dtype_of(module):
@@ -193,7 +198,12 @@ def _by_autograd(module, points):
     gradients = None
     with torch.enable_grad():
         inputs = points.clone().requires_grad_(True)
-        values = _checked_values(module(inputs), inputs)
+        values = _checked_values(_called(module, inputs), inputs)
+    if not torch.equal(inputs, points):
+        raise ValueError(
+            f"{type(module).__name__} changes its points in place; try points.clone() in forward"
+        )
+    with torch.enable_grad():
         if values.requires_grad:
             (gradients,) = torch.autograd.grad(values.sum(), inputs, allow_unused=True)
     if gradients is None:
@@ -217,6 +227,23 @@ def _check_rows_are_separate(module):
             raise ValueError(f"{name} draws random numbers while it trains; try model.eval()")
 
 
+def _called(module, inputs):
+    """Call a module, and refuse one that cannot take the points or draws random numbers."""
+    name = type(module).__name__
+    with torch.random.fork_rng(devices=[]):
+        before = torch.get_rng_state()
+        try:
+            values = module(inputs)
+        except (IndexError, RuntimeError) as error:
+            raise ValueError(
+                f"{name} cannot take points of shape {tuple(inputs.shape)}: {error}; "
+                f"try a module with {inputs.shape[1]} inputs"
+            ) from error
+        if not torch.equal(before, torch.get_rng_state()):
+            raise ValueError(f"{name} draws random numbers; try model.eval()")
+    return values
+
+
 def _checked_values(values, inputs):
     """Return values (n,) of a module, once their shape and dtype are right."""
     count = len(inputs)
@@ -234,14 +261,14 @@ def _checked_values(values, inputs):
     return values.reshape(count)
 
 
-def _check_same_in_part(module, points, values):
-    """Refuse a module that gives other values when only half of the points are passed."""
-    half = max(1, len(points) // 2)
+def _check_same_in_another_batch(module, points, values):
+    """Refuse a module that gives other values to the last points alone, in reverse order."""
+    half = len(points) // 2
     with torch.no_grad():
-        again = module(points[:half]).reshape(half)
+        again = module(points[half:].flip(0)).reshape(-1).flip(0)
     # Sums of another batch size may be rounded otherwise, but by far less than this.
     allowed = torch.finfo(values.dtype).eps ** 0.5 * (1.0 + values.abs().max())
-    if not (again - values[:half]).abs().max() <= allowed:
+    if not (again - values[half:]).abs().max() <= allowed:
         raise ValueError(
             f"{type(module).__name__} gives other values for the same points in a smaller batch: "
             "its rows depend on each other or on random numbers; try model.eval()"

@@ -237,6 +237,9 @@ class MLP(torch.nn.Module):
     def set_flat_weights(self, flat: torch.Tensor) -> None:
         r"""Set all weights from a tensor laid out as in :meth:`flat_weights`."""
         expected = tuple(self.flat_weights().shape)
+        if not isinstance(flat, torch.Tensor):
+            kind = type(flat).__name__
+            raise TypeError(f"expected a tensor, and got {kind}; try torch.from_numpy(flat)")
         if tuple(flat.shape) != expected:
             raise ValueError(f"expected weights of shape {expected}, and got {tuple(flat.shape)}")
         if flat.dtype != self.centre.dtype:
@@ -248,6 +251,8 @@ class MLP(torch.nn.Module):
 
     def member(self, index: int) -> MLP:
         r"""Return a copy of one member of an ensemble as a single network."""
+        if isinstance(index, bool) or not isinstance(index, int | np.integer):
+            raise TypeError(f"expected the index of a member as an integer, and got {index!r}")
         if self.members is None or not -self.members <= index < self.members:
             raise ValueError(
                 f"expected an ensemble with a member {index}, and got members={self.members}"
@@ -302,9 +307,11 @@ class MLP(torch.nn.Module):
                 f"{points.dtype}; try points.to({self.centre.dtype})"
             )
         if points.ndim != 2 or points.shape[1] != self.inputs:
+            flat = points.ndim < 2 or (self.inputs == 1 and 1 in points.shape)
+            hint = f"points.reshape(-1, {self.inputs})" if flat else "a row for each point"
             raise ValueError(
                 f"expected points of shape (n, {self.inputs}), and got {tuple(points.shape)}; "
-                f"try points.reshape(-1, {self.inputs})"
+                f"try {hint}"
             )
 
 
@@ -336,11 +343,15 @@ def _checked_sizes(inputs, hidden, members):
 
 def _checked_domain(domain, inputs):
     """Return the centre and the half-width of each input's interval."""
-    pairs = np.array([(-1.0, 1.0)] * inputs if domain is None else domain, dtype=np.float64)
+    try:
+        pairs = np.array([(-1.0, 1.0)] * inputs if domain is None else domain, dtype=np.float64)
+    except (TypeError, ValueError):
+        pairs = np.empty(0)
     if inputs == 1 and pairs.shape == (2,):
         pairs = pairs[None]
-    good = pairs.shape == (inputs, 2) and np.isfinite(pairs).all()
-    if not good or not (pairs[:, 0] < pairs[:, 1]).all():
+    good = pairs.shape == (inputs, 2) and (np.abs(pairs) < 1e150).all()
+    # Widths near the smallest or largest floats would make the scaled inputs infinite.
+    if not good or not (pairs[:, 1] - pairs[:, 0] > 1e-150).all():
         raise ValueError(
             f"expected a domain of {inputs} finite pairs (low, high) with low < high, "
             f"and got {domain!r}"

@@ -27,6 +27,24 @@ def _style(kind: str) -> dict:
     return _STYLES[kind]
 
 
+def _flat(**columns: npt.ArrayLike) -> list[np.ndarray]:
+    """Flatten columns, and refuse columns of different lengths."""
+    arrays = [np.ravel(column) for column in columns.values()]
+    if len({len(array) for array in arrays}) > 1:
+        got = ", ".join(f"{len(a)} {name}" for name, a in zip(columns, arrays, strict=True))
+        raise ValueError(f"expected as many of each, got {got}; try one number for each point")
+    return arrays
+
+
+def _check_positive(name: str, numbers: npt.ArrayLike) -> None:
+    """Refuse what a logarithmic axis would leave out without a word."""
+    if not (np.asarray(numbers) > 0).all():
+        raise ValueError(
+            f"expected {name} above 0 on a logarithmic axis, got {np.min(numbers)}; "
+            "try leaving zeros out"
+        )
+
+
 def plot_curve(ax: Axes, x: npt.ArrayLike, y: npt.ArrayLike, kind: str, **style) -> None:
     """Draw one curve in the style of its kind.
 
@@ -38,7 +56,7 @@ def plot_curve(ax: Axes, x: npt.ArrayLike, y: npt.ArrayLike, kind: str, **style)
         style: Keywords for :meth:`matplotlib.axes.Axes.plot` that win over the style of the kind.
 
     Raises:
-        ValueError: The kind is unknown.
+        ValueError: The kind is unknown, or the shapes differ.
 
     Source: the book's conventions for figures.
 
@@ -51,7 +69,7 @@ def plot_curve(ax: Axes, x: npt.ArrayLike, y: npt.ArrayLike, kind: str, **style)
         >>> ax.lines[0].get_linestyle()
         '--'
     """
-    ax.plot(np.ravel(x), y, **{**_style(kind), **style})
+    ax.plot(*_flat(positions=x, heights=y), **{**_style(kind), **style})
 
 
 def plot_data(ax: Axes, points: npt.ArrayLike, values: npt.ArrayLike) -> None:
@@ -62,6 +80,9 @@ def plot_data(ax: Axes, points: npt.ArrayLike, values: npt.ArrayLike) -> None:
         points: Positions, shape (n,) or (n, 1).
         values: Heights, shape (n,).
 
+    Raises:
+        ValueError: The shapes differ.
+
     Source: the book's conventions for figures.
 
     Example:
@@ -71,7 +92,8 @@ def plot_data(ax: Axes, points: npt.ArrayLike, values: npt.ArrayLike) -> None:
         >>> len(ax.collections[0].get_offsets())
         2
     """
-    ax.scatter(np.ravel(points), values, s=30, color=TARGET, zorder=5, label="data")
+    x, y = _flat(points=points, values=values)
+    ax.scatter(x, y, s=30, color=TARGET, zorder=5, label="data")
 
 
 def plot_tangents(
@@ -107,12 +129,7 @@ def plot_tangents(
         >>> ax.lines[0].get_ydata()
         array([-1.,  1.])
     """
-    x, y, slope = np.ravel(points), np.ravel(values), np.ravel(slopes)
-    if not x.shape == y.shape == slope.shape:
-        raise ValueError(
-            "expected as many values and slopes as points, "
-            f"got {len(x)} points, {len(y)} values, {len(slope)} slopes"
-        )
+    x, y, slope = _flat(points=points, values=values, slopes=slopes)
     style = {**_style(kind), **style}
     label = style.pop("label", None)
     step = np.array([-half_width, half_width])
@@ -131,12 +148,13 @@ def plot_powers(
     Args:
         ax: Where to draw.
         sizes: Positions, shape (n,), all positive.
-        curves: Label to (kind, heights (n,)).
+        curves: Label to (kind, heights (n,), all positive).
         references: Label to (heights (n,) of the reference line, where its label stands as a
             fraction of the axis from 0 to 1).
 
     Raises:
-        ValueError: A kind is unknown.
+        ValueError: A kind is unknown, the shapes differ, a number is not positive, or a label
+            stands outside the axis.
 
     Source: the book's conventions for figures.
 
@@ -148,10 +166,16 @@ def plot_powers(
         >>> ax.get_xscale(), ax.get_yscale()
         ('log', 'log')
     """
+    _check_positive("sizes", sizes)
+    for _, heights in curves.values():
+        _check_positive("heights", heights)
     ax.set(xscale="log", yscale="log")
     for marker, (label, (kind, heights)) in zip(cycle(_MARKERS), curves.items(), strict=False):
         plot_curve(ax, sizes, heights, kind, marker=marker, markersize=4, label=label)
     for label, (heights, where) in (references or {}).items():
+        if not 0 <= where <= 1:
+            raise ValueError(f"expected a place of {label!r} from 0 to 1, got {where}; try 0.5")
+        _check_positive("heights", heights)
         plot_curve(ax, sizes, heights, "bound", linewidth=1.0)
         index = round(where * (len(np.ravel(sizes)) - 1))
         place = (np.ravel(sizes)[index], np.ravel(heights)[index])

@@ -54,11 +54,19 @@ def _compiled(expression: sp.Expr, variables: tuple, order: int) -> Callable:
     """Compile the partial derivatives of one order to one NumPy function of the columns."""
     real = real_symbols(variables)
     entries = _derivatives(expression.xreplace(real), tuple(real.values()), order)
-    return compiled(tuple(real.values()), entries, _STEPS if order > 0 else {})
+    try:
+        return compiled(tuple(real.values()), entries, _STEPS if order > 0 else {})
+    except (NotImplementedError, ValueError) as error:
+        raise ValueError(
+            f"expected an expression with a NumPy form, got {expression}; try .doit() on it"
+        ) from error
 
 
 def _as_domain(domain, variables: tuple[sp.Symbol, ...]) -> tuple[tuple[float, float], ...]:
-    pairs = np.array(domain, dtype=np.float64)
+    try:
+        pairs = np.array(domain, dtype=np.float64)
+    except (TypeError, ValueError):
+        pairs = np.empty(0)
     if len(variables) == 1 and pairs.shape == (2,):
         pairs = pairs[None]
     if pairs.shape != (len(variables), 2) or not (pairs[:, 0] < pairs[:, 1]).all():
@@ -288,7 +296,8 @@ def sinpi(
 
 def check_frequency(frequency: int) -> None:
     """Refuse a frequency that is not a whole number >= 1."""
-    if not isinstance(frequency, int | np.integer | sp.Integer) or frequency < 1:
+    whole = isinstance(frequency, int | np.integer | sp.Integer) and frequency is not True
+    if not whole or frequency < 1:
         raise ValueError(f"expected a whole frequency >= 1, got {frequency!r}; try frequency=1")
 
 

@@ -90,7 +90,13 @@ class Expansion:
                 f"expected numbers in the expansion, got the symbols {names}; "
                 "substitute numbers first"
             )
-        (values,) = compiled(self.displacements, [self.polynomial], {})(*rows.T)
+        with np.errstate(all="ignore"):
+            (values,) = compiled(self.displacements, [self.polynomial], {})(*rows.T)
+        if np.iscomplexobj(values) or not np.isfinite(values).all():
+            raise ValueError(
+                f"expected finite real values of {self.polynomial}, got complex or infinite ones; "
+                "try a real expression, or smaller displacements"
+            )
         return np.broadcast_to(values, len(rows)).astype(np.float64)
 
 
@@ -159,14 +165,21 @@ def _check_point(point, dimension: int) -> tuple[sp.Expr, ...]:
         raise ValueError(
             f"expected a point with {dimension} coordinates, got {point}; try {(0,) * dimension}"
         )
-    return tuple(check_expression(coordinate) for coordinate in coordinates)
+    point = tuple(check_expression(coordinate) for coordinate in coordinates)
+    if any(coordinate.has(*_NOT_A_NUMBER) for coordinate in point):
+        raise ValueError(f"expected a finite point, got {point}; try {(0,) * dimension}")
+    return point
 
 
 def _displacements(variables, expression, point) -> tuple[sp.Symbol, ...]:
     count = len(variables)
     names = ["u"] if count == 1 else [f"u_{j}" for j in range(1, count + 1)]
     result = tuple(sp.Symbol(name, real=True) for name in names)
-    used = (expression.free_symbols - set(variables)).union(*(c.free_symbols for c in point))
+    others = expression.free_symbols - set(variables)
+    twins = {symbol.name for symbol in others} & {variable.name for variable in variables}
+    if twins:
+        raise ValueError(f"two different symbols are named {min(twins)}; try the same one in both")
+    used = others.union(*(c.free_symbols for c in point))
     if used & set(result):
         raise ValueError(f"the symbols {result} are kept for displacements; try other names")
     return result
@@ -193,7 +206,9 @@ def _homogeneous(derivatives: dict, place: dict, displacements: tuple, degree: i
 def _value(derivative: sp.Expr, place: dict, degree: int) -> sp.Expr:
     steps = [s for s in derivative.atoms(*_STEPS) if _vanishes(s.args[0], place)]
     value = derivative.subs(place, simultaneous=True)
-    if (steps and degree > 0) or value.has(*_NOT_A_NUMBER, *_NO_DERIVATIVE):
+    # A factor 0 may hide that a derivative is missing, as in x*ceiling(x) at 0.
+    missing = derivative.has(sp.Derivative, sp.Subs) or value.has(*_NOT_A_NUMBER, *_NO_DERIVATIVE)
+    if (steps and degree > 0) or missing:
         where = ", ".join(str(coordinate) for coordinate in place.values())
         raise ValueError(
             f"the term of degree {degree} at the point ({where}) is not defined: the derivative is "
@@ -344,6 +359,8 @@ def general_residual(
     variables = check_variables(variables)
     if not isinstance(order, int) or not 1 <= order <= 9:
         raise ValueError(f"expected a whole order from 1 to 9, got {order!r}; try order=3")
+    if any(variable.name.startswith(f"{name}_") for variable in variables):
+        raise ValueError(f"the symbols {name}_... are kept for derivatives; try another name")
     parts = []
     for degree in range(1, order + 1):
         for index in combinations_with_replacement(range(len(variables)), degree):

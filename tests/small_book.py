@@ -18,11 +18,8 @@ CONTENTS = """
 format: jb-book
 root: book/index
 parts:
-  - caption: Chapters
-    numbered: true
-    chapters: [{chapters}]
-  - caption: Back matter
-    chapters: [file: book/words]
+  - {{caption: Chapters, numbered: true, chapters: [{chapters}]}}
+  - {{caption: Back matter, chapters: [file: book/words]}}
 """
 HEADER = "---\nfile_format: mystnb\nkernelspec: {name: python3}\n---\n\n"
 # Stands in for the real package. Pages use it to say that they ran, and to wait for each other.
@@ -123,6 +120,10 @@ For $n \ge 1$
 $$
 \sum_{{i=1}}^n i^2 = \frac{{n (n + 1) (2n + 1)}}{{6}} .
 $$
+```
+
+```{{prf:example}} One number
+For $n = 1$ it is 1.
 ```
 
 :::{{dropdown}} Proof

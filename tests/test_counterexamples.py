@@ -205,3 +205,17 @@ def test_points_outside_the_domain():
         prescribed_slopes([[9.0]], np.zeros(1), np.ones((1, 1)), domain=(0, 1))
     with pytest.raises(ValueError, match="2 coordinates, as the base has, got 1"):
         prescribed_slopes([[0.5]], np.zeros(1), np.ones((1, 1)), base=franke())
+
+
+@pytest.mark.parametrize("amplitude", ["1", None, [1], True])
+def test_an_amplitude_is_a_number(amplitude):
+    with pytest.raises(TypeError, match="expected a SymPy expression or a number, got"):
+        same_data_pair(zero(), amplitude=amplitude)
+
+
+def test_an_expression_is_no_target():
+    x = sp.Symbol("x", real=True)
+    with pytest.raises(TypeError, match=r"expected a Target, got Symbol; try Target\(\.\.\.\)"):
+        same_data_pair(x)
+    with pytest.raises(TypeError, match=r"expected a Target, got Symbol; try Target\(\.\.\.\)"):
+        prescribed_slopes([[0.5]], [0.0], [[2.0]], base=x)

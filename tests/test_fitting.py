@@ -269,7 +269,7 @@ def test_a_short_report_and_a_silent_bar(capfd):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_infinite_loss_is_an_error(method):
-    with pytest.raises(FitDiverged, match=r"step 0 is inf.*smaller learning_rate") as caught:
+    with pytest.raises(FitDiverged, match=r"step 0 is inf.*data of smaller size") as caught:
         fit(square_net(), SQUARE, surface(SQUARE) * 1e200, method=method, rng=0)
     assert (caught.value.step, caught.value.loss) == (0, float("inf"))
 
@@ -280,6 +280,15 @@ def test_a_diverging_fit_is_an_error(steps):
     with pytest.raises(FitDiverged, match="smaller scale") as caught:
         fit(square_net(activation="relu"), SQUARE, surface(SQUARE), **options)
     assert caught.value.step == 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_fit_does_not_need_the_global_switch_for_gradients(method):
+    arguments = (square_net(), SQUARE, surface(SQUARE))
+    plain = fit(*arguments, method=method, steps=3, rng=0)
+    with torch.no_grad():
+        switched_off = fit(*arguments, method=method, steps=3, rng=0)
+    assert torch.equal(plain.model.flat_weights(), switched_off.model.flat_weights())
 
 
 def test_a_singular_system_gives_no_step():
@@ -314,6 +323,12 @@ def test_gradients_stored_in_the_parameters_are_not_copied():
         ({"gradients": np.zeros((25, 2), int)}, TypeError, "gradients.astype"),
         ({"gradient_weight": -1.0}, ValueError, "gradient_weight >= 0, and got -1.0"),
         ({"steps": 0}, ValueError, "steps as an integer of 1 or more, and got 0"),
+        ({"steps": True}, ValueError, "steps as an integer of 1 or more, and got True"),
+        (
+            {"method": "adam", "batch_size": True},
+            ValueError,
+            "batch_size as an integer .* got True",
+        ),
         ({"learning_rate": 0.1}, ValueError, 'options of method="adam" only'),
         ({"batch_size": 5}, ValueError, 'options of method="adam" only'),
         ({"method": "adam", "batch_size": 0}, ValueError, "batch_size as an integer of 1 or more"),

@@ -157,6 +157,14 @@ class Centred(torch.nn.Module):
         ),
         (layers(torch.nn.Dropout(0.1)), r"Dropout draws random numbers.*try model\.eval\(\)"),
         (Centred(), "Centred gives other values for the same points in a smaller batch"),
+        (Mapping(lambda p: p.cumsum(0).sum(1)), "in a smaller batch"),
+        (Mapping(lambda p: (p - p[:1]).sum(1)), "in a smaller batch"),
+        (Mapping(lambda p: torch.arange(1.0, len(p) + 1) * p.sum(1)), "in a smaller batch"),
+        (Mapping(lambda p: p.sort(0).values.sum(1)), "in a smaller batch"),
+        (Mapping(lambda p: p.sum(1) + 1e-12 * torch.randn(len(p))), "Mapping draws random numbers"),
+        (Mapping(lambda p: torch.nn.functional.dropout(p, 0.01).sum(1)), "draws random numbers"),
+        (Mapping(lambda p: p.data.mul_(2.0).sum(1) + p.sum(1)), r"in place; try points\.clone\(\)"),
+        (torch.nn.Linear(3, 1, dtype=torch.float64), r"cannot take points of shape \(9, 2\).*2 in"),
         (Mapping(lambda p: p), r"maps \(9, 2\) to \(9,\) or \(9, 1\), and got \(9, 2\)"),
         (Mapping(lambda p: p.sum()), r"and got \(\); try a module with one output"),
         (Mapping(lambda p: 3.0), "and got float"),
@@ -167,6 +175,26 @@ class Centred(torch.nn.Module):
 def test_modules_that_would_give_wrong_numbers_are_refused(model, words):
     with pytest.raises(ValueError, match=words):
         measure_gaps(model, WAVE, POINTS)
+
+
+def test_a_random_module_draws_nothing_from_the_global_generator():
+    state = torch.get_rng_state()
+    with pytest.raises(ValueError, match="draws random numbers"):
+        measure_gaps(Mapping(lambda p: torch.randn(len(p))), WAVE, POINTS)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_one_point_is_enough():
+    gaps = measure_gaps(Mapping(lambda p: p[:, 0] * p[:, 1]), ZERO, [[0.5, -2.0]])
+    assert gaps.value == 1.0
+    assert gaps.gradient == pytest.approx(np.sqrt(4.25), rel=1e-15)
+
+
+@pytest.mark.parametrize("model", [MLP(1, (3,), rng=0), Target(X, X, (-2, 2))], ids=["MLP", "1D"])
+def test_functions_of_other_widths_are_refused(model):
+    for points in (POINTS, POINTS[:, :1]):
+        with pytest.raises(ValueError, match=r"got 1 for the model and 2 .* try MLP\(2, \.\.\.\)"):
+            measure_gaps(model, WAVE, points)
 
 
 def test_wrong_dtypes_are_refused():

@@ -268,6 +268,14 @@ def test_state_and_weights_survive_a_round_trip():
         other.set_flat_weights(model.flat_weights()[0])
     with pytest.raises(TypeError, match=r"weights in torch.float64, and got torch.float32"):
         other.set_flat_weights(model.flat_weights().float())
+    with pytest.raises(TypeError, match=r"expected a tensor, and got ndarray; try torch"):
+        other.set_flat_weights(model.flat_weights().numpy())
+
+
+@pytest.mark.parametrize("index", [True, 0.0, "0", None])
+def test_the_index_of_a_member_is_an_integer(index):
+    with pytest.raises(TypeError, match=f"as an integer, and got {index!r}"):
+        make_model(members=2).member(index)
 
 
 @pytest.mark.parametrize(
@@ -288,6 +296,9 @@ def test_state_and_weights_survive_a_round_trip():
         ({"rng": 0, "domain": [(0, 1)]}, ValueError, "2 finite pairs"),
         ({"rng": 0, "domain": [(0, 1), (2, 2)]}, ValueError, "low < high"),
         ({"rng": 0, "domain": [(0, 1), (0, np.inf)]}, ValueError, "2 finite pairs"),
+        ({"rng": 0, "domain": [(0, 1), (0, 5e-324)]}, ValueError, "2 finite pairs"),
+        ({"rng": 0, "domain": [(0, 1), (-1e308, 1e308)]}, ValueError, "2 finite pairs"),
+        ({"rng": 0, "domain": "ab"}, ValueError, "2 finite pairs .* got 'ab'"),
     ],
 )
 def test_wrong_arguments_are_refused(options, error, words):
@@ -307,3 +318,5 @@ def test_wrong_points_are_refused(call):
     for shape in [(3, 1), (3, 3), (3,), (2, 3, 2)]:
         with pytest.raises(ValueError, match=r"expected points of shape \(n, 2\), and got"):
             method(torch.zeros(shape, dtype=torch.float64))
+    with pytest.raises(ValueError, match="try a row for each point"):
+        method(torch.zeros(3, 3, dtype=torch.float64))

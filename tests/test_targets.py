@@ -102,6 +102,16 @@ def test_floats_in_the_expression_keep_all_their_digits(a, b):
     assert target.gradient([[0.5]])[0, 0] == b
 
 
+@pytest.mark.parametrize("name", ["pi", "sin", "SinPi", "x0", "lambda", r"\theta_{1}"])
+def test_a_symbol_may_have_any_name(name):
+    variable = sp.Symbol(name, real=True)
+    target = Target(sp.pi * sp.sin(variable) + SinPi(variable), variable, (0, 1))
+    want = np.pi * np.sin(0.25) + np.sqrt(0.5)
+    assert target.value([[0.25]])[0] == pytest.approx(want, rel=1e-15)
+    slope = np.pi * np.cos(0.25) + np.pi * np.sqrt(0.5)
+    assert target.gradient([[0.25]])[0, 0] == pytest.approx(slope, rel=1e-15)
+
+
 def test_constants_are_broadcast_and_no_points_are_fine():
     target = Target(7, (X, Y), ((0, 1), (0, 1)))
     assert target.value(np.zeros((3, 2))).tolist() == [7.0] * 3
@@ -161,7 +171,7 @@ def test_global_random_state_is_untouched():
         (np.zeros((2, 2), np.float32), TypeError, r"float32; try points.astype\(numpy.float64\)"),
         (np.zeros((2, 2), np.int64), TypeError, r"int64; try points.astype\(numpy.float64\)"),
         (np.zeros(3), ValueError, r"shape \(n, 2\), got \(3,\); try points.reshape\(-1, 2\)"),
-        (np.zeros((4, 3)), ValueError, r"expected shape \(n, 2\), got \(4, 3\)"),
+        (np.zeros((4, 3)), ValueError, r"shape \(n, 2\), got \(4, 3\); try a row for each point"),
         ([[0.0, 1.0], [0.0, np.nan]], ValueError, r"finite points, got \[ 0. nan\] in row 1"),
         ([[0.0, np.inf]], ValueError, r"expected finite points"),
     ],
@@ -179,12 +189,15 @@ def test_points_that_do_not_fit(points, error, words):
     [
         (("x", X, (0, 1)), TypeError, "SymPy expression or a number, got str"),
         ((X > 0, X, (0, 1)), TypeError, "SymPy expression or a number"),
+        ((sp.Matrix([X]), X, (0, 1)), TypeError, "number, got MutableDenseMatrix"),
         ((X * Y, X, (0, 1)), ValueError, "free symbols y too"),
         ((X, "x", (0, 1)), TypeError, "expected SymPy symbols"),
         ((X, (X, X), ((0, 1), (0, 1))), ValueError, "different names"),
         ((X, sp.Symbol("x", positive=True), (0, 1)), ValueError, "plain or real"),
         ((X, X, (1, 0)), ValueError, r"low < high .* got \(1, 0\)"),
         ((X, X, (0, np.nan)), ValueError, "low < high"),
+        ((X, X, "ab"), ValueError, "low < high .* got ab"),
+        ((X, X, (0, 1j)), ValueError, "low < high"),
         ((X, (X, Y), (0, 1)), ValueError, "one pair"),
     ],
 )
@@ -205,6 +218,8 @@ def test_targets_that_cannot_be(arguments, error, words):
         (sp.zoo, "gradient", "holds zoo"),
         (sp.gamma(X), "value", "without a NumPy form"),
         (sp.erf(X), "value", "without a NumPy form"),
+        (sp.Integral(sp.exp(-(Y**2)), (Y, 0, X)), "gradient", r"a NumPy form, .* try \.doit\(\)"),
+        (sp.AccumBounds(0, X + 2), "value", "expected an expression with a NumPy form"),
     ],
 )
 def test_numbers_that_are_not_there(expression, name, words):
@@ -224,5 +239,6 @@ def test_other_errors():
         zero((0, np.inf)).grid(3)
     with pytest.raises(ValueError, match=">= 2, got 1"):
         zero().grid(1)
-    with pytest.raises(ValueError, match="whole frequency >= 1"):
-        sinpi(0.5)
+    for frequency in (0.5, True):
+        with pytest.raises(ValueError, match="whole frequency >= 1"):
+            sinpi(frequency)

@@ -241,3 +241,31 @@ def test_other_errors():
         huber(X, -1)
     with pytest.raises(ValueError, match="order from 1 to 9, got 0"):
         general_residual(X, order=0)
+
+
+@pytest.mark.parametrize("function", [sp.ceiling, sp.floor, lambda x: sp.Mod(x, 1)])
+def test_a_factor_zero_does_not_hide_a_jump(function):
+    with pytest.raises(ValueError, match=r"term of degree 1 .* is not defined"):
+        expand(X * function(X), X, 0, order=1)
+
+
+def test_a_point_is_finite():
+    for point in (sp.oo, -sp.oo, sp.nan, sp.zoo):
+        with pytest.raises(ValueError, match="expected a finite point, got"):
+            expand(sp.exp(-X), X, point)
+
+
+def test_two_symbols_of_one_name():
+    plain = sp.Symbol("x")
+    for expression, variable in ((X**2, plain), (plain**2 + X, X)):
+        with pytest.raises(ValueError, match="two different symbols are named x"):
+            expand(expression, variable, 1)
+    with pytest.raises(ValueError, match=r"r_\.\.\. are kept for derivatives; try another name"):
+        general_residual(sp.Symbol("r_1", real=True))
+
+
+def test_an_expansion_that_is_not_real_has_no_values():
+    with pytest.raises(ValueError, match=r"finite real values of .* complex"):
+        expand(sp.I * X, X, 0).evaluate([[1.0]])
+    with pytest.raises(ValueError, match="smaller displacements"):
+        expand(sp.exp(X), X, 0).evaluate([[1.0], [1e200]])

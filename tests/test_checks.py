@@ -1,0 +1,378 @@
+"""The checks of exercises: every form of a right answer passes, and no wrong one does."""
+
+import time
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from gradnotes.checks import (
+    CheckResult,
+    check_same_data,
+    check_same_expression,
+    check_taylor_coefficient,
+)
+from gradnotes.counterexamples import prescribed_slopes
+from gradnotes.functions import CosPi, SinPi
+from gradnotes.targets import Target, franke, zero
+
+X, Y = sp.symbols("x y", real=True)
+PLAIN = sp.Symbol("x")
+HALF, SEEDS = sp.Rational(1, 2), range(50)
+EVEN = sp.sin(4 * sp.pi * X)
+FORMS = {
+    "SinPi": SinPi(4 * X),
+    "sin": EVEN,
+    "plain symbol": sp.sin(4 * sp.pi * PLAIN),
+    "double angle": 2 * SinPi(2 * X) * CosPi(2 * X),
+    "expanded": sp.expand_trig(EVEN),
+    "exponentials": (sp.exp(4 * sp.I * sp.pi * X) - sp.exp(-4 * sp.I * sp.pi * X)) / (2 * sp.I),
+    "imaginary part": sp.im(sp.exp(4 * sp.I * sp.pi * X)),
+    "shifted": sp.cos(4 * sp.pi * X - sp.pi / 2),
+    "tangents": EVEN.rewrite(sp.tan),
+    "decimals that are exact": sp.sin(0.5 * 8.0 * sp.pi * X),
+    "Piecewise": sp.Piecewise((EVEN, X < 100), (0, True)),
+    "with a hidden zero": EVEN + (sp.sin(X) ** 2 + sp.cos(X) ** 2 - 1) * sp.exp(X),
+}
+WRONG = {
+    "zero": sp.S.Zero,
+    "3.14159": sp.sin(4 * 3.14159 * X),
+    "the float of pi": sp.sin(4 * float(np.pi) * X),
+    "other sign": -EVEN,
+    "other frequency": sp.sin(6 * sp.pi * X),
+    "close by": EVEN + sp.Rational(1, 10**30),
+    "modulus": sp.Abs(EVEN),
+    "right on one side": sp.Piecewise((EVEN, X < 0), (0, True)),
+    "right near 0": sp.Piecewise((EVEN, sp.Abs(X) < 1), (0, True)),
+    "complex": EVEN + sp.I / 10**20,
+    "infinite": EVEN + sp.zoo,
+    "not a number": EVEN + sp.nan,
+    "nowhere defined": EVEN / (sp.sin(X) ** 2 + sp.cos(X) ** 2 - 1),
+    "no branch": sp.Piecewise((EVEN, X > 100)),
+    "unknown function": EVEN + sp.Function("f")(X),
+    "interval": EVEN + sp.AccumBounds(-1, 1),
+}
+BASE = Target(sp.exp(-X / 4) * sp.cos(X), X, (0, 8))
+POINTS = np.arange(9.0)[:, None]
+
+
+def same(answer, expected=EVEN, variables=X, rng=0):
+    return check_same_expression(answer, expected, variables, rng=rng)
+
+
+def same_data(ripple, points=POINTS, least=10.0, domain=(0, 8)):
+    answer = Target(BASE.expression + ripple, X, domain)
+    return check_same_data(answer, BASE, points, least_slope_difference=least)
+
+
+# Expressions
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("rng", [7, np.random.default_rng(5)], ids=str)
+def test_every_form_of_a_right_answer_passes(form, rng):
+    result = same(form, rng=rng)
+    assert result.passed, str(result)
+    assert str(result) == "passed: the same function at 24 random points"
+
+
+@pytest.mark.parametrize("answer", WRONG.values(), ids=WRONG)
+def test_no_wrong_answer_passes_under_any_seed(answer):
+    assert not any(same(answer, rng=seed).passed for seed in SEEDS)
+
+
+def test_a_right_answer_with_a_kink_is_compared_on_both_sides():
+    modulus, z = sp.Abs(X - HALF), X - HALF
+    for form in (
+        sp.sqrt(z**2),
+        sp.Max(z, -z),
+        z * sp.sign(z),
+        sp.Piecewise((z, z > 0), (-z, True)),
+    ):
+        assert same(form, modulus).passed
+    for other in (z, -z, sp.Max(z, 0)):
+        assert not any(same(other, modulus, rng=seed).passed for seed in SEEDS)
+
+
+def test_points_where_the_right_answer_is_not_real_do_not_count():
+    assert same(sp.log(X**3) / 3, sp.log(X)).passed
+    assert not same(sp.log(X) + 1, sp.log(X)).passed
+    with pytest.raises(
+        ValueError, match=r"a right answer that is real on a good part of \(-1, 1\)"
+    ):
+        same(X, sp.sqrt(-1 - sp.exp(X)))
+
+
+def test_constants_and_several_variables():
+    assert same(sp.Rational(1, 2), 0.5).passed
+    assert same(2, sp.log(sp.exp(2))).passed
+    both = (X, Y)
+    assert same(sp.sin(X + Y), sp.sin(X) * sp.cos(Y) + sp.cos(X) * sp.sin(Y), both).passed
+    assert not any(same(sp.sin(X + Y), sp.sin(X) + sp.sin(Y), both, seed).passed for seed in SEEDS)
+    assert not any(same(X * sp.Abs(Y), X * Y, both, seed).passed for seed in SEEDS)
+
+
+def test_a_decimal_passes_only_if_it_is_exact():
+    assert same(0.5 * X, X / 2).passed
+    for decimal in (0.1, 0.3333333333333333):
+        fraction = sp.nsimplify(decimal, rational=True, tolerance=1e-9)
+        assert not same(decimal * X, fraction * X).passed
+
+
+def test_other_symbols_are_named():
+    assert same(sp.sin(Y)).message == "it holds y, expected only x"
+    assert same(sp.Symbol("b") * Y).message == "it holds b, y, expected only x"
+    with pytest.raises(ValueError, match=r"symbols among the variables, got \(x,\), no y"):
+        same(X, Y)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        sp.Integral(4 * sp.pi * sp.cos(4 * sp.pi * Y), (Y, 0, X)),
+        sp.Integral(sp.sin(1 / Y), (Y, 0, X)),
+        sp.Sum(X**Y, (Y, 1, sp.oo)),
+        sp.Product(X + Y, (Y, 1, 10**6)),
+        sp.Limit(sp.sin(Y * X) / Y, Y, 0),
+        sp.Derivative(X**2, X),
+        sp.Derivative(sp.Function("f")(X), X),
+    ],
+)
+def test_what_is_not_evaluated_is_named(answer):
+    kind = type(answer).__name__
+    assert same(answer, X).message == f"it holds an unevaluated {kind}; try .doit() on it"
+
+
+# Taylor coefficients
+
+
+def test_a_coefficient_passes_in_every_form():
+    a, b = sp.symbols("a b", real=True)
+    expression = sp.exp(a * X) * sp.cos(b * X)
+    second = (a**2 - b**2) / 2
+    for form in (second, (a - b) * (a + b) / 2, sp.re((a + sp.I * b) ** 2) / 2):
+        assert check_taylor_coefficient(form, expression, X, 2, rng=0).passed
+    for wrong in (2 * second, -second, a**2 / 2, second + sp.Rational(1, 10**30), sp.Abs(second)):
+        results = [check_taylor_coefficient(wrong, expression, X, 2, rng=seed) for seed in SEEDS]
+        assert not any(result.passed for result in results)
+
+
+def test_a_degree_and_a_coefficient_that_do_not_fit():
+    for degree in (-1, 1.0, True):
+        with pytest.raises(ValueError, match=f"whole degree >= 0, got {degree}; try 2"):
+            check_taylor_coefficient(Y, sp.exp(X * Y), X, degree, rng=0)
+    with pytest.raises(ValueError, match="a coefficient with symbols in it, got 1"):
+        check_taylor_coefficient(1, sp.exp(X), X, 3, rng=0)
+    with pytest.raises(TypeError, match="got str"):
+        check_taylor_coefficient(Y, "exp(x*y)", X, 1, rng=0)
+    with pytest.raises(TypeError, match="needs rng="):
+        check_taylor_coefficient(Y, sp.exp(X * Y), X, 1)
+
+
+# Data
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_every_form_of_a_steeper_ripple_passes(form):
+    result = same_data(form.xreplace({PLAIN: X}))
+    assert result.passed, str(result)
+    assert result.message == "equal data, and steeper by at least 10 at every point"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_even_ripples_pass_up_to_their_slope_and_odd_ones_fail(seed):
+    generator = np.random.default_rng(seed)
+    half, amplitude = int(generator.integers(1, 30)), sp.Rational(int(generator.integers(1, 99)), 7)
+    slope = 2 * half * sp.pi * amplitude
+    ripple = amplitude * SinPi(2 * half * X)
+    assert same_data(ripple, least=slope).passed
+    assert not same_data(ripple, least=slope + sp.Rational(1, 10**30)).passed
+    assert not same_data(amplitude * SinPi((2 * half + 1) * X), least=sp.Rational(1, 10**9)).passed
+    assert not same_data(ripple + sp.Rational(1, 10**30), least=1).passed
+
+
+@pytest.mark.parametrize(
+    ("ripple", "words"),
+    [
+        (0 * X, "at x = 0 the slopes differ by 0, and at least 10 is asked for"),
+        (SinPi(2 * X), "at x = 0 the slopes differ by 6.28, and at least 10 is asked for"),
+        (4 * SinPi(X), "at x = 1 the slopes differ by -12.6, and at least 10 is asked for"),
+        (SinPi(4 * X) + X, "at x = 1 the values differ by 1, and they must be equal"),
+        (sp.sin(4 * 3.14159 * X), "at x = 1 the values differ by -1.06e-05"),
+        (sp.sin(4 * float(np.pi) * X), "at x = 1 the values differ by -4.9e-16"),
+        (sp.Max(0, 40 * SinPi(2 * X)), "at x = 0 the answer has a kink or a jump"),
+        (SinPi(4 * X) + 100 * sp.Abs(SinPi(X)), "at x = 0 the answer has a kink or a jump"),
+        (20 * X * sp.Piecewise((0, sp.Eq(SinPi(X), 0)), (1, True)), "has a kink or a jump"),
+        (20 * (X - sp.floor(X + HALF)), "at x = 0 the slope cannot be told"),
+        (20 * (sp.Mod(X + HALF, 1) - HALF), "at x = 0 the slope cannot be told"),
+        (SinPi(4 * X) * (1 + sp.I), "at x = 0 the slope cannot be told"),
+        (SinPi(4 * X) + sp.log(X), "at x = 0 the answer has no finite real value"),
+        (SinPi(4 * X) * sp.sqrt(X - 4), "at x = 0 the slope cannot be told"),
+        (SinPi(4 * X) + sp.sqrt(4 - X) - 2, "at x = 1 the values differ"),
+        (SinPi(4 * X) + sp.Function("f")(X), "at x = 0 the answer has no finite real value"),
+        (sp.Integral(sp.cos(Y), (Y, 0, X)), "it holds an unevaluated Integral; try .doit()"),
+    ],
+)
+def test_a_wrong_ripple_is_told_which_property_fails(ripple, words):
+    result = same_data(ripple)
+    assert not result.passed
+    assert words in result.message
+
+
+def in_branches(low):
+    """Rise with slope 20 near each whole number, from low to 1/4 beside it."""
+    rises = [
+        sp.Piecewise((20 * (X - k), sp.And(X - k >= low, X - k < 0.25)), (0, True))
+        for k in range(9)
+    ]
+    return sp.Add(*rises)
+
+
+def test_a_ripple_in_branches_needs_a_slope_at_the_points_only():
+    assert same_data(in_branches(-0.25)).passed
+    # At 0 there is only the right-hand side; at 1 the slope from the left is 0.
+    result = same_data(in_branches(0))
+    assert result.message == "at x = 1 the answer has a kink or a jump, and so no slope"
+    assert same_data(in_branches(0), points=[[0.0]]).passed
+
+
+def test_float_points_are_exact_fractions():
+    dyadic = np.array([[0.25], [0.375], [7.8125]])
+    assert same_data(SinPi(64 * X), points=dyadic).passed
+    # The float 0.1 is not a tenth, and a sine that vanishes at a tenth does not vanish there.
+    assert "x = 0.1 the values differ" in same_data(SinPi(20 * X), points=[[0.0], [0.1]]).message
+
+
+def test_a_target_with_decimals_passes():
+    slopes = BASE.gradient(POINTS) + 11.0
+    answer = prescribed_slopes(POINTS, BASE.value(POINTS), slopes, base=BASE)
+    assert check_same_data(answer, BASE, POINTS, least_slope_difference=10.9).passed
+    assert not check_same_data(answer, BASE, POINTS, least_slope_difference=11.1).passed
+
+
+def test_the_answer_may_use_a_plain_symbol():
+    answer = Target((BASE.expression + EVEN).subs(X, PLAIN), PLAIN, (0, 8))
+    assert check_same_data(answer, BASE, POINTS, least_slope_difference=10.0).passed
+
+
+def test_the_answer_must_be_defined_at_the_points():
+    result = same_data(EVEN, domain=(0, 1))
+    assert result.message == "at x = 2 the answer has no finite real value"
+    assert same_data(EVEN, domain=(0, 1), points=[[0.0], [1.0]]).passed
+
+
+# Messages, time and errors
+
+
+def test_messages_never_hold_an_answer():
+    results = [same(answer) for answer in WRONG.values()]
+    results += [same_data(answer) for answer in (SinPi(X), EVEN + 1, sp.Abs(EVEN))]
+    for result in results:
+        assert not result.passed
+        assert str(result) == f"not yet: {result.message}"
+        assert "sin" not in result.message.lower()
+        assert "pi" not in result.message
+
+
+def test_a_result_is_frozen_and_keyword_only():
+    result = CheckResult(passed=True, message="m")
+    with pytest.raises(FrozenInstanceError):
+        result.passed = False
+    with pytest.raises(TypeError):
+        CheckResult(True, "m")
+
+
+def doubled(times):
+    expression = X
+    for _ in range(times):
+        expression = expression + expression**2
+    return expression
+
+
+HUGE = {
+    "many terms": sp.Add(*[sp.sin(k * X) * sp.cos(k * X / 7) for k in range(1, 900)]),
+    "shared parts": doubled(24),
+    "long but allowed": sp.Add(*[sp.sin(k * X) for k in range(1, 200)]),
+    "high power": (1 + X) ** (10**6) + X,
+    "long number": sp.Integer(10) ** 5000 * X,
+    "tower": X**X**X**X**X,
+    "exponentials": sp.exp(sp.exp(sp.exp(sp.exp(sp.exp(X))))),
+    "sine of a giant": sp.sin(sp.exp(sp.exp(20 * X + 20))),
+}
+
+
+@pytest.mark.parametrize("answer", HUGE.values(), ids=HUGE)
+def test_a_huge_answer_is_done_with_soon(answer):
+    start = time.perf_counter()
+    assert not same(answer, X).passed
+    if answer is not HUGE["shared parts"]:  # a target of it takes longer than its check
+        assert not same_data(answer).passed
+    assert time.perf_counter() - start < 10.0
+
+
+def test_a_long_answer_is_told_so():
+    assert same(HUGE["many terms"]).message == "it has more than 5000 parts; try a shorter form"
+    assert same(HUGE["long but allowed"], HUGE["long but allowed"]).passed
+
+
+@pytest.mark.parametrize(
+    "answer", ["sin(4*pi*x)", None, True, [X], sp.Eq(X, 1), sp.Matrix([X]), np.array([1.0]), len]
+)
+def test_what_is_no_expression_is_an_error(answer):
+    words = f"expected a SymPy expression or a number, got {type(answer).__name__}; try an"
+    for arguments in ((answer, X), (X, answer)):
+        with pytest.raises(TypeError, match=words):
+            same(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("rng", "error", "words"),
+    [
+        (None, TypeError, "check_same_expression needs rng=.*, and got None; try rng=0"),
+        (True, TypeError, "got True; try rng=0"),
+        (0.5, TypeError, "got 0.5; try rng=0"),
+        (-1, ValueError, "a seed of 0 or more, and got rng=-1; try rng=0"),
+    ],
+)
+def test_a_seed_is_required(rng, error, words):
+    with pytest.raises(error, match=words):
+        same(X, X, rng=rng)
+    with pytest.raises(TypeError, match="needs rng="):
+        check_same_expression(X, X, X)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"answer": EVEN}, TypeError, r"expected a Target, got sin; try Target\(\.\.\.\)"),
+        ({"target": EVEN}, TypeError, r"expected a Target, got sin; try Target\(\.\.\.\)"),
+        ({"target": franke()}, ValueError, r"in one variable, got one in \(x, y\)"),
+        ({"answer": franke()}, ValueError, r"one variable x, got one in \(x, y\)"),
+        ({"answer": Target(Y, Y, (0, 8))}, ValueError, r"got one in \(y,\); try the same symbol"),
+        ({"points": POINTS[:0]}, ValueError, "at least one point, got none"),
+        ({"points": POINTS[:, 0]}, ValueError, r"shape \(n, 1\), got \(9,\)"),
+        ({"points": POINTS.astype(int)}, TypeError, "float64, got int64"),
+        ({"points": POINTS * np.nan}, ValueError, "expected finite points"),
+        ({"points": POINTS + 1.0}, ValueError, r"in the domain .* got \[9.\] in row 8"),
+        ({"least_slope_difference": np.nan}, ValueError, "finite least_slope_difference, got nan"),
+        ({"least_slope_difference": np.inf}, ValueError, "got oo; try 10.0"),
+        ({"least_slope_difference": 1j}, ValueError, "expected a finite least_slope_difference"),
+        ({"least_slope_difference": X}, ValueError, "finite least_slope_difference, got x"),
+        ({"least_slope_difference": "10"}, TypeError, "a number, got str"),
+        ({"least_slope_difference": None}, TypeError, "a number, got NoneType"),
+    ],
+)
+def test_data_that_do_not_fit_are_an_error(changes, error, words):
+    arguments = {"answer": BASE, "target": BASE, "points": POINTS, "least_slope_difference": 1.0}
+    with pytest.raises(error, match=words):
+        check_same_data(**(arguments | changes))
+
+
+def test_the_same_seed_gives_the_same_points_and_no_global_state_moves():
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    messages = [same(sp.S.Zero, rng=seed).message for seed in (3, 3, 4)]
+    assert messages[0] == messages[1] != messages[2]
+    same_data(EVEN)
+    assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
+    assert zero((0, 8)).domain == ((0.0, 8.0),)
