@@ -1,6 +1,8 @@
 r"""Measured distances between a network and a target: the value gap and the gradient gap.
 
-They are measured at given points. What happens between the points is not known from them.
+They are measured at given points. What happens between the points is not known from them. A
+gradient is what autograd gives: a module that detaches a part of its result, or that has a wrong
+``backward`` of its own, gets a wrong gradient, and nothing here can see that.
 """
 
 from __future__ import annotations
@@ -68,8 +70,9 @@ def measure_gaps(
 
     Raises:
         TypeError: if the points are not float64, or a module mixes dtypes.
-        ValueError: if a shape is wrong, the norm is unknown, a value is not finite, or the rows of
-            a module depend on each other or on random numbers.
+        ValueError: if a shape is wrong, the norm is unknown, a value is not finite, or a module
+            cannot take the points, changes them in place, draws random numbers, or has rows that
+            depend on each other.
 
     Source: the definition of the two gaps in the book.
 

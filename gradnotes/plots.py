@@ -1,7 +1,8 @@
 r"""Draw what was measured, the same way everywhere: arrays and an ``ax`` in, nothing computed.
 
-Value is blue, gradient vermilion, a bound grey and dashed, a target black. A colour never stands
-alone: kinds differ in line style or marker too. No function changes a global setting.
+Value is blue, gradient vermilion, a bound grey and dashed, a target black and dotted. A colour
+never stands alone: tangents are short straight pieces, and curves that share a style have markers
+of their own. No function changes a global setting.
 """
 
 from collections.abc import Mapping, Sequence

@@ -33,6 +33,7 @@ FORMS = {
     "tangents": EVEN.rewrite(sp.tan),
     "decimals that are exact": sp.sin(0.5 * 8.0 * sp.pi * X),
     "Piecewise": sp.Piecewise((EVEN, X < 100), (0, True)),
+    "with a heavy cancellation": EVEN * (sp.cosh(60 * X) - sp.sinh(60 * X)) * sp.exp(60 * X),
     "with a hidden zero": EVEN + (sp.sin(X) ** 2 + sp.cos(X) ** 2 - 1) * sp.exp(X),
 }
 WRONG = {

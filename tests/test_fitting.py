@@ -277,7 +277,7 @@ def test_an_infinite_loss_is_an_error(method):
 @pytest.mark.parametrize("steps", [1, 50])
 def test_a_diverging_fit_is_an_error(steps):
     options = {"method": "adam", "learning_rate": 1e100, "steps": steps, "rng": 0}
-    with pytest.raises(FitDiverged, match="smaller scale") as caught:
+    with pytest.raises(FitDiverged, match="smaller learning_rate, a smaller scale") as caught:
         fit(square_net(activation="relu"), SQUARE, surface(SQUARE), **options)
     assert caught.value.step == 1
 
