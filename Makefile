@@ -54,7 +54,7 @@ lint: $(DEV)
 	$(BIN)/lint-imports
 
 lock: $(DEV)
-	$(BIN)/python _ext/gn_lock.py
+	$(BIN)/python .ci/lock.py
 
 clean:
 	$(PYTHON) -c "import shutil; shutil.rmtree('_build', ignore_errors=True)"

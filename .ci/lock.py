@@ -6,6 +6,7 @@ Versions that stand in the lock stay as they are unless ``--upgrade`` is given.
 """
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -27,8 +28,10 @@ HEAD = "# Every package of {whom}, one version each. Made by `make lock`.\n"
 def uv(*arguments):
     """Run uv and give what it prints; stop with its own words where it fails."""
     command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-header"]
+    # The oldest macOS that the README promises; uv would take an older one.
+    environment = {**os.environ, "MACOSX_DEPLOYMENT_TARGET": "14.0"}
     done = subprocess.run(
-        [*command, *arguments], cwd=ROOT, capture_output=True, text=True, encoding="utf8"
+        [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, encoding="utf8"
     )
     if done.returncode:
         sys.exit(done.stderr)
