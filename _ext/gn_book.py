@@ -1,5 +1,6 @@
 """Keep the book strict, offline and described: no warning passes, no page asks another host."""
 
+import hashlib
 import re
 import shutil
 from importlib.metadata import distribution
@@ -58,6 +59,17 @@ def drop_thebe(app):
         listeners[:] = [one for one in listeners if "sphinx_thebe" not in one.handler.__module__]
 
 
+def notice_static_files(app, env):
+    """Write all pages again when a style or a script changed: Sphinx looks at the pages alone."""
+    # The folders of other packages are absolute; they change with the lock.
+    ours = [name for name in app.config.html_static_path if not Path(name).is_absolute()]
+    found = (path for name in ours for path in (Path(app.confdir) / name).rglob("*"))
+    files = sorted(path for path in found if path.is_file())
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    before, env.gn_static = getattr(env, "gn_static", None), digest
+    return [] if digest == before else sorted(env.found_docs)
+
+
 def require_alt_texts(app, doctree, docname):
     """Warn of a picture without an alternative text, which is an error in a strict build."""
     for image in doctree.findall(nodes.image):
@@ -70,6 +82,7 @@ def setup(app):
     app.connect("config-inited", use_local_mathjax)
     app.connect("builder-inited", drop_thebe, priority=1)
     app.connect("builder-inited", copy_mathjax)
+    app.connect("env-updated", notice_static_files)
     app.connect("doctree-resolved", require_alt_texts)
     app.connect("build-finished", forget_after_warnings)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -105,6 +105,13 @@ def test_words_alt_texts_docstrings_and_comments_run_nothing(book, first):
     assert "Multiply a number twice." in book.notebook("alpha").read_text(encoding="utf8")
 
 
+def test_a_changed_style_reaches_the_built_book(book, first):
+    with book.changed("book/_static/gradnotes.css", ("height: 5rem", "height: 4rem")):
+        again = book.build()
+        assert (again.failed, again.ran) == (False, [])
+        assert "height: 4rem" in book.read("_build/html/_static/gradnotes.css")
+
+
 def test_a_changed_cell_and_changed_tags_run_these_pages_and_no_other(book, first):
     with (
         book.changed("book/gamma.md", ("(3) + 1", "(4) + 1")),
