@@ -5,8 +5,9 @@ import pytest
 import torch
 from scipy.optimize import least_squares
 
-from gradnotes.fitting import FitDiverged, _damped_step, fit
+from gradnotes.fitting import FitDiverged, fit
 from gradnotes.networks import MLP
+from gradnotes.solvers import _damped_step
 
 torch.set_num_threads(1)
 
