@@ -32,6 +32,10 @@ class CheckResult:
     Attributes:
         passed: Whether the answer has every property that is asked for.
         message: One sentence for the reader.
+
+    Example:
+        >>> print(CheckResult(passed=False, message="the slope is too small"))
+        not yet: the slope is too small
     """
 
     passed: bool

@@ -21,7 +21,13 @@ class _Printer(NumPyPrinter):
 
 
 def compiled(symbols: tuple, entries: Sequence[sp.Expr], forms: dict[str, Callable]) -> Callable:
-    """Compile expressions to one NumPy function of the symbols; forms replace NumPy functions."""
+    """Compile expressions to one NumPy function of the symbols; forms replace NumPy functions.
+
+    Example:
+        >>> z = sp.Symbol("z", real=True)
+        >>> compiled((z,), [z**2, 3 * z], {})(2.0)
+        [4.0, 6.0]
+    """
     settings = {
         "fully_qualified_modules": False,
         "inline": True,
@@ -35,7 +41,14 @@ def compiled(symbols: tuple, entries: Sequence[sp.Expr], forms: dict[str, Callab
 
 
 def exactly(expression: sp.Expr, variables: Sequence[sp.Symbol]) -> Callable:
-    """Give a function of exact coordinates: the value to 50 digits, None if not finite and real."""
+    """Give a function of exact coordinates: the value to 50 digits, None if not finite and real.
+
+    Example:
+        >>> z = sp.Symbol("z", real=True)
+        >>> root = exactly(sp.sqrt(z), (z,))
+        >>> root(sp.Integer(4)) == 2, root(sp.Integer(-1))
+        (True, None)
+    """
     # A decimal is the exact fraction of its float; SymPy would round what is near it to 15 digits.
     expression = expression.xreplace({c: sp.Rational(c) for c in expression.atoms(sp.Float)})
     try:
@@ -107,7 +120,12 @@ def check_points(points: npt.ArrayLike, dimension: int, *, name: str = "points")
 
 
 def check_expression(expression: sp.Expr | float) -> sp.Expr:
-    """Check that something is a SymPy expression or a number, and return the expression."""
+    """Check that something is a SymPy expression or a number, and return the expression.
+
+    Example:
+        >>> check_expression(0.5) + sp.Rational(1, 2)
+        1.00000000000000
+    """
     try:
         result = sp.sympify(expression, strict=True)
     except sp.SympifyError:
@@ -121,7 +139,12 @@ def check_expression(expression: sp.Expr | float) -> sp.Expr:
 
 
 def check_variables(variables: sp.Symbol | Sequence[sp.Symbol]) -> tuple[sp.Symbol, ...]:
-    """Check that variables are different symbols, plain or real, and return them as a tuple."""
+    """Check that variables are different symbols, plain or real, and return them as a tuple.
+
+    Example:
+        >>> check_variables(sp.Symbol("z"))
+        (z,)
+    """
     result = (variables,) if isinstance(variables, sp.Basic) else tuple(variables)
     if not result or not all(isinstance(variable, sp.Symbol) for variable in result):
         raise TypeError(f"expected SymPy symbols, got {variables!r}; try sympy.symbols('x y')")
@@ -139,5 +162,10 @@ def check_variables(variables: sp.Symbol | Sequence[sp.Symbol]) -> tuple[sp.Symb
 
 
 def real_symbols(variables: Sequence[sp.Symbol]) -> dict[sp.Symbol, sp.Symbol]:
-    """Map variables to real symbols, of which SymPy can differentiate an absolute value."""
+    """Map variables to real symbols, of which SymPy can differentiate an absolute value.
+
+    Example:
+        >>> [symbol.is_real for symbol in real_symbols([sp.Symbol("z")]).values()]
+        [True]
+    """
     return {variable: sp.Symbol(variable.name, real=True) for variable in variables}

@@ -4,17 +4,76 @@ import sympy as sp
 
 
 def squared(residual: sp.Expr) -> sp.Expr:
-    """Give the squared error, r**2."""
+    r"""Give the squared error.
+
+    .. math:: \ell(r) = r^2
+
+    Args:
+        residual: r, target minus model, a SymPy expression.
+
+    Returns:
+        The SymPy expression of the loss, in units of values squared.
+
+    Source: Legendre and Gauss, the method of least squares.
+
+    Example:
+        A residual that is not in the book:
+
+        >>> z = sp.Symbol("z", real=True)
+        >>> squared(3 * z - 1)
+        (3*z - 1)**2
+    """
     return residual**2
 
 
 def absolute(residual: sp.Expr) -> sp.Expr:
-    """Give the absolute error, the modulus of r."""
+    r"""Give the absolute error.
+
+    .. math:: \ell(r) = |r|
+
+    Args:
+        residual: r, target minus model, a SymPy expression.
+
+    Returns:
+        The SymPy expression of the loss, in units of values.
+
+    Source: Laplace, the method of least absolute deviations.
+
+    Example:
+        A residual that is not in the book:
+
+        >>> z = sp.Symbol("z", real=True)
+        >>> absolute(3 * z - 1)
+        Abs(3*z - 1)
+    """
     return sp.Abs(residual)
 
 
 def huber(residual: sp.Expr, delta: sp.Expr | float = 1) -> sp.Expr:
-    """Give Huber's loss: r**2/2 for residuals up to delta > 0, then delta*(abs(r) - delta/2)."""
+    r"""Give Huber's loss, a parabola that goes over into straight lines.
+
+    .. math:: \ell(r) = \tfrac12 r^2 \text{ for } |r| \le \delta, \qquad
+        \delta\,(|r| - \tfrac12 \delta) \text{ beyond}
+
+    Args:
+        residual: r, target minus model, a SymPy expression.
+        delta: Where the parabola ends, a positive number or symbol, in units of values.
+
+    Returns:
+        The SymPy expression of the loss, in units of values squared.
+
+    Raises:
+        ValueError: delta is not known to be positive.
+
+    Source: Huber, Robust estimation of a location parameter (1964).
+
+    Example:
+        A residual that is not in the book:
+
+        >>> z = sp.Symbol("z", real=True)
+        >>> huber(z).subs(z, 3)
+        5/2
+    """
     delta = sp.sympify(delta)
     if delta.is_positive is not True:
         raise ValueError(f"expected delta > 0, got {delta}; try a number or a positive symbol")
@@ -23,7 +82,25 @@ def huber(residual: sp.Expr, delta: sp.Expr | float = 1) -> sp.Expr:
 
 
 def log_cosh(residual: sp.Expr) -> sp.Expr:
-    """Give the log-cosh loss, log(cosh(r))."""
+    r"""Give the log-cosh loss, which is nearly half the square for small residuals.
+
+    .. math:: \ell(r) = \log \cosh r
+
+    Args:
+        residual: r, target minus model, a SymPy expression.
+
+    Returns:
+        The SymPy expression of the loss, in units of values squared, for small residuals.
+
+    Source: a usual smooth stand-in for the absolute error.
+
+    Example:
+        A residual that is not in the book:
+
+        >>> z = sp.Symbol("z", real=True)
+        >>> log_cosh(z).series(z, 0, 4)
+        z**2/2 + O(z**4)
+    """
     return sp.log(sp.cosh(residual))
 
 
@@ -44,6 +121,8 @@ def kl(residual: sp.Expr, target_logit: sp.Expr | float) -> sp.Expr:
     Source: the two-class case of the Kullback-Leibler divergence.
 
     Example:
+        A label that is not in the book, one half:
+
         >>> r = sp.Symbol("r", real=True)
         >>> kl(r, 0).series(r, 0, 3)
         r**2/8 + O(r**3)
@@ -54,5 +133,23 @@ def kl(residual: sp.Expr, target_logit: sp.Expr | float) -> sp.Expr:
 
 
 def logistic(margin: sp.Expr) -> sp.Expr:
-    """Give the logistic loss of a hard label, log(1 + exp(-m)); the margin is label times logit."""
+    r"""Give the logistic loss of a hard label.
+
+    .. math:: \ell(m) = \log(1 + e^{-m})
+
+    Args:
+        margin: m, the label (plus or minus one) times the logit, a SymPy expression.
+
+    Returns:
+        The SymPy expression of the loss, a pure number.
+
+    Source: the negative log-likelihood of logistic regression.
+
+    Example:
+        A margin that is not in the book:
+
+        >>> z = sp.Symbol("z", real=True)
+        >>> logistic(2 * z).subs(z, 0)
+        log(2)
+    """
     return sp.log(1 + sp.exp(-margin))

@@ -295,7 +295,13 @@ def sinpi(
 
 
 def check_frequency(frequency: int) -> None:
-    """Refuse a frequency that is not a whole number >= 1."""
+    """Refuse a frequency that is not a whole number >= 1.
+
+    Example:
+        >>> check_frequency(0)
+        Traceback (most recent call last):
+        ValueError: expected a whole frequency >= 1, got 0; try frequency=1
+    """
     whole = isinstance(frequency, int | np.integer | sp.Integer) and frequency is not True
     if not whole or frequency < 1:
         raise ValueError(f"expected a whole frequency >= 1, got {frequency!r}; try frequency=1")
