@@ -34,6 +34,7 @@ KERNEL_ARGUMENTS = ["--log-level=40", "--InlineBackend.figure_formats={'svg'}"]
 FIGURE_SETTINGS = Path(__file__).with_name("gn_matplotlibrc")
 KERNEL_ENVIRONMENT = {"SOURCE_DATE_EPOCH": "0", "MATPLOTLIBRC": str(FIGURE_SETTINGS)}
 FAILURES = (CellExecutionError, CellTimeoutError, DeadKernelError)
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def package_fingerprint(folder):
@@ -42,7 +43,7 @@ def package_fingerprint(folder):
     for path in sorted(folder.rglob("*")):
         if not path.is_file() or "__pycache__" in path.parts:
             continue
-        digest.update(path.relative_to(folder).as_posix().encode())
+        digest.update(f"\0{path.relative_to(folder).as_posix()}\0".encode())
         digest.update(_code_only(path) if path.suffix == ".py" else path.read_bytes())
     return digest.hexdigest()
 
@@ -51,14 +52,11 @@ def _code_only(path):
     tree = ast.parse(path.read_text(encoding="utf8"))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(node, _DOCUMENTED):
+        if isinstance(body, list) and body and isinstance(node, DOCUMENTED):
             first = body[0]
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                 body[0] = ast.Pass()
     return ast.dump(tree).encode()
-
-
-_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def surroundings_fingerprint(lock):
@@ -125,7 +123,6 @@ class Results:
                 number = begun[-1] if begun else 0
                 raise ExtensionError(_failure(notebook, number, name, error)) from error
         seconds = time.monotonic() - start
-        notebook.metadata["gradnotes_seconds"] = seconds
         self.folder.mkdir(parents=True, exist_ok=True)
         target = self.path(self.key(notebook))
         partial = target.with_suffix(".partial")
