@@ -170,7 +170,7 @@ def prepare(app):
     global _RESULTS, _MYST
     _MYST = app.env.myst_config
     _RESULTS = Results(
-        Path(app.outdir).parent / ".executed",
+        Path(app.srcdir) / "_build" / ".executed",  # one for all outputs
         surroundings_fingerprint(Path(app.srcdir) / "requirements.txt"),
         app.config.nb_execution_timeout,
     )

@@ -46,11 +46,18 @@ class CheckResult:
 
 
 def check_same_data(
-    answer: Target, target: Target, points: npt.ArrayLike, *, least_slope_difference: float
+    answer: Target,
+    target: Target,
+    points: npt.ArrayLike,
+    *,
+    least_slope_difference: float,
+    largest_difference: float | None = None,
 ) -> CheckResult:
     r"""Check that two targets have equal data and that one is steeper at every point.
 
-    .. math:: a(x_i) = f(x_i), \qquad a'(x_i) \ge f'(x_i) + \delta \qquad \text{for all } i
+    .. math::
+        a(x_i) = f(x_i), \quad a'(x_i) \ge f'(x_i) + \delta \quad \text{for all } i,
+        \qquad |a(x) - f(x)| \le \varepsilon \quad \text{for all } x
 
     The answer must have a slope at each point: a kink or a jump there does not pass.
 
@@ -60,13 +67,16 @@ def check_same_data(
         points: Training points, float64, shape (n, 1), n >= 1; taken as exact fractions, so that
             0.1 is the float next to a tenth.
         least_slope_difference: The number delta, in units of values over units of points.
+        largest_difference: The number epsilon, in units of values, looked at in 20,000 places
+            spread over the target's domain; None asks for nothing.
 
     Returns:
         The result, with the first property that fails and where.
 
     Raises:
         TypeError: The answer is not a target, or a number is of the wrong type.
-        ValueError: The variables differ, the points do not fit, or delta is not finite.
+        ValueError: The variables differ, the points do not fit, delta is not finite, or epsilon
+            is not a finite number above 0.
 
     Source: the book's first chapter.
 
@@ -84,6 +94,10 @@ def check_same_data(
     least = check_expression(least_slope_difference)
     if not (least.is_number and least.is_real):
         raise ValueError(f"expected a finite least_slope_difference, got {least}; try 10.0")
+    if largest_difference is not None and not 0 < largest_difference < np.inf:
+        raise ValueError(
+            f"expected a finite largest_difference above 0, got {largest_difference}; try 0.01"
+        )
     rows = check_points(points, 1)
     if len(rows) == 0:
         raise ValueError("expected at least one point, got none; try [[0.0], [1.0]]")
@@ -91,7 +105,24 @@ def check_same_data(
     fault = _fault_in_form(answer.expression, answer.variables)
     fault = fault or _fault_in_data(answer, target, rows, least)
     said = f"equal data, and steeper by at least {float(least):g} at every point"
+    if largest_difference is not None:
+        fault = fault or _fault_in_size(answer, target, largest_difference)
+        said += f"; nowhere further apart than {largest_difference:g}"
     return CheckResult(passed=not fault, message=fault or said)
+
+
+def _fault_in_size(answer, target, largest) -> str:
+    # Equal steps would not see a wave that is zero at each of them; these are irrational.
+    low, high = target.domain[0]
+    places = low + (high - low) * (np.arange(1, 20_001) * np.sqrt(5) % 1.0)[:, None]
+    try:
+        apart = np.abs(answer.value(places) - target.value(places))
+    except ValueError:
+        return "the answer has no finite real value on the whole domain"
+    if apart.max() > largest:
+        differ = f"somewhere the values differ by {apart.max():.3g}"
+        return f"{differ}, and at most {largest:g} is asked for"
+    return ""
 
 
 def _check_pair(answer, target):

@@ -2,7 +2,8 @@ r"""Counterexamples: functions with the data one likes and the slopes one likes.
 
 Values at finitely many points say nothing about slopes there. Two constructions show it: a pair of
 targets that agree in every value at the integer points and differ in every slope, and a target
-with any values and any slopes at any finite set of points.
+with any values and any slopes at any finite set of points. Nor do values everywhere say much, if
+they are known up to an error: a ripple is as small as one likes, and its slope is not.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import sympy as sp
 
-from gradnotes.expressions import FloatArray, check_expression, check_points
+from gradnotes.expressions import (
+    FloatArray,
+    check_expression,
+    check_points,
+    check_variables,
+)
 from gradnotes.functions import Bump, SinPi
 from gradnotes.targets import Target, check_frequency
 
@@ -55,22 +61,107 @@ class SameDataPair:
 
     def points(self) -> FloatArray:
         """Give all the points of the domain with integer coordinates, as an array (n, d)."""
-        domain = np.array(self.first.domain, dtype=np.float64)
-        if not np.isfinite(domain).all():
-            raise ValueError(f"expected a finite domain, got {self.first.domain}")
-        low, high = np.ceil(domain[:, 0]), np.floor(domain[:, 1])
-        if (low > high).any():
-            raise ValueError(
-                f"expected a domain that holds an integer point, got {self.first.domain}"
-            )
-        axes = [np.arange(a, b + 1.0, dtype=np.float64) for a, b in zip(low, high, strict=True)]
-        columns = np.meshgrid(*axes, indexing="ij")
-        # Adding 0.0 turns the -0.0 of numpy.ceil(-0.5) into 0.0.
-        return np.stack(columns, axis=-1).reshape(-1, len(axes)) + 0.0
+        return _integer_points(self.first.domain)
 
     def slope_difference(self, points: npt.ArrayLike) -> FloatArray:
         """Give the gradient of second minus first at points (n, d), free of cancellation."""
         return self.ripple.gradient(points)
+
+
+def ripple(
+    half_waves: int | Sequence[int],
+    variables: sp.Symbol | Sequence[sp.Symbol],
+    domain: Sequence,
+    *,
+    slope: sp.Expr | float = 1,
+) -> Target:
+    r"""Give a ripple: a wave of small size and of a slope that does not depend on the size.
+
+    .. math::
+        r(x) = \varepsilon \sin(\pi\, q \cdot x) = \varepsilon \sin(k\, v \cdot x / \varepsilon),
+        \qquad \varepsilon = \frac{k}{\pi |q|}, \quad v = \frac{q}{|q|}
+
+    Where :math:`q \cdot x` is computed as a whole number, the ripple is exactly 0.0 and its slope
+    is exactly :math:`\pm k v`, up to one rounding.
+
+    Args:
+        half_waves: The whole numbers q of half-waves per unit of each variable, not all zero; one
+            number will do for one variable.
+        variables: A symbol, or a sequence of d symbols.
+        domain: Pairs (low, high), one per variable.
+        slope: The largest slope k, not zero; a negative one turns the ripple over.
+
+    Returns:
+        The ripple as a target; its size :math:`|\varepsilon|` is |slope| / (pi |q|).
+
+    Raises:
+        ValueError: The numbers of half-waves do not fit, or the slope is zero or not finite.
+
+    Source: Umang Gupta's answer to question 8080 of the AI Stack Exchange.
+
+    Example:
+        A ripple that is not in the book, with two half-waves per unit and slope 3:
+
+        >>> z = sp.Symbol("z", real=True)
+        >>> wave = ripple(2, z, (0, 1), slope=3)
+        >>> wave.value([[0.0], [0.5]]), wave.gradient([[0.0], [0.5]]).ravel()
+        (array([0., 0.]), array([ 3., -3.]))
+        >>> round(float(wave.value([[0.25]])[0]), 6)  # 3 / (2 pi)
+        0.477465
+    """
+    names = check_variables(variables)
+    counts = _check_half_waves(half_waves, len(names))
+    slope = check_expression(slope)
+    if not slope.is_number or not slope.is_real or slope.is_zero:
+        raise ValueError(f"expected a finite slope other than 0, got {slope}; try 1")
+    length = sp.sqrt(sum(count**2 for count in counts))
+    phase = sp.Add(*(count * name for count, name in zip(counts, names, strict=True)))
+    return Target(slope / (sp.pi * length) * SinPi(phase), names, domain)
+
+
+def hidden_points(half_waves: int | Sequence[int], domain: Sequence) -> FloatArray:
+    r"""Give the grid of all points with whole :math:`q_j x_j`, where a ripple is exactly zero.
+
+    .. math:: x_j = m_j / q_j, \quad m_j \in \mathbb{Z}, \qquad \sin(\pi\, q \cdot x) = 0
+
+    Args:
+        half_waves: The numbers q, as in :func:`ripple`, each a power of two, so that the points
+            are exact in floating point.
+        domain: Pairs (low, high), one per variable, finite.
+
+    Returns:
+        The points, shape (n, d), last variable fastest.
+
+    Raises:
+        ValueError: A number of half-waves is no power of two, or the domain does not fit.
+
+    Source: the book's chapter on ripples.
+
+    Example:
+        >>> hidden_points(2, (0, 1)).ravel()
+        array([0. , 0.5, 1. ])
+        >>> hidden_points((1, 2), ((0, 1), (0, 1))).shape
+        (6, 2)
+    """
+    dimension = 1 if isinstance(half_waves, int | np.integer) else len(half_waves)
+    counts = _check_half_waves(half_waves, dimension)
+    if any(count < 1 or count & (count - 1) for count in counts):
+        raise ValueError(f"expected powers of two, got {half_waves!r}; try 1, 2, 4, 8 and so on")
+    box = Target(0, _variables(dimension), domain).domain
+    stretched = [(low * n, high * n) for (low, high), n in zip(box, counts, strict=True)]
+    return _integer_points(stretched) / np.array(counts)
+
+
+def _check_half_waves(half_waves, dimension: int) -> tuple[int, ...]:
+    """Give the numbers of half-waves as a tuple, once they are whole and not all zero."""
+    counts = half_waves if isinstance(half_waves, Sequence) else (half_waves,)
+    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in counts)
+    if not whole or len(counts) != dimension or not any(counts):
+        raise ValueError(
+            f"expected {dimension} whole numbers of half-waves, not all 0, got {half_waves!r}; "
+            f"try {(1,) * dimension if dimension > 1 else 1}"
+        )
+    return tuple(int(count) for count in counts)
 
 
 class _Step(sp.Function):
@@ -91,6 +182,19 @@ class _Step(sp.Function):
 
     def _sympystr(self, printer):
         return f"({printer.doprint(self.args[0])} - {printer.doprint(self.args[1])})"
+
+
+def _integer_points(domain) -> FloatArray:
+    pairs = np.array(domain, dtype=np.float64)
+    if not np.isfinite(pairs).all():
+        raise ValueError(f"expected a finite domain, got {domain}")
+    low, high = np.ceil(pairs[:, 0]), np.floor(pairs[:, 1])
+    if (low > high).any():
+        raise ValueError(f"expected a domain that holds an integer point, got {domain}")
+    axes = [np.arange(a, b + 1.0, dtype=np.float64) for a, b in zip(low, high, strict=True)]
+    columns = np.meshgrid(*axes, indexing="ij")
+    # Adding 0.0 turns the -0.0 of numpy.ceil(-0.5) into 0.0.
+    return np.stack(columns, axis=-1).reshape(-1, len(axes)) + 0.0
 
 
 def same_data_pair(

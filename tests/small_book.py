@@ -269,8 +269,9 @@ class Book:
         """Where the notebook of a page is."""
         return self.html / "_notebooks" / f"{name}.ipynb"
 
-    def command(self, *arguments):
+    def command(self, *arguments, student=""):
         surroundings = {"PYTHONPATH": str(self.root), "GN_TEST_FOLDER": str(self.root)}
+        surroundings["GRADNOTES_STUDENT"] = student
         return subprocess.run(
             arguments,
             cwd=self.root,
@@ -281,9 +282,9 @@ class Book:
             timeout=300,
         )
 
-    def build(self):
+    def build(self, *options, student=""):
         self.write("ran", "")
-        done = self.command(*COMMAND, "build", ".")
+        done = self.command(*COMMAND, "build", ".", *options, student=student)
         output = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout).replace("\\", "/")
         ran = sorted(self.read("ran").split())
         return SimpleNamespace(failed=done.returncode != 0, output=output, ran=ran)

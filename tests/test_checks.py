@@ -263,6 +263,29 @@ def test_the_answer_must_be_defined_at_the_points():
     assert same_data(EVEN, domain=(0, 1), points=[[0.0], [1.0]]).passed
 
 
+def test_the_answer_can_be_asked_to_stay_near():
+    options = {"least_slope_difference": 10.0, "largest_difference": 0.01}
+    fast = Target(BASE.expression + SinPi(400 * X) / 100, X, (0, 8))
+    said = "equal data, and steeper by at least 10 at every point; nowhere further apart than 0.01"
+    assert check_same_data(fast, BASE, POINTS, **options).message == said
+    # Zero at 20,001 equal steps, and far away between them.
+    for half_waves in (400, 2500, 5000):
+        far = Target(BASE.expression + SinPi(half_waves * X) / 50, X, (0, 8))
+        result = check_same_data(far, BASE, POINTS, **options)
+        assert (
+            result.message == "somewhere the values differ by 0.02, and at most 0.01 is asked for"
+        )
+    short = Target(fast.expression, X, (0, 7.5))
+    result = check_same_data(short, BASE, POINTS[:3], **options)
+    assert result.message == "the answer has no finite real value on the whole domain"
+
+
+@pytest.mark.parametrize("largest", [0.0, -1.0, np.inf, np.nan])
+def test_a_wrong_largest_difference_is_refused(largest):
+    with pytest.raises(ValueError, match="expected a finite largest_difference above 0"):
+        check_same_data(BASE, BASE, POINTS, least_slope_difference=1.0, largest_difference=largest)
+
+
 # Messages, time and errors
 
 

@@ -1,6 +1,7 @@
 """The counterexamples: equal data to the last bit, and slopes as promised."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +9,12 @@ import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradnotes.counterexamples import prescribed_slopes, same_data_pair
+from gradnotes.counterexamples import (
+    hidden_points,
+    prescribed_slopes,
+    ripple,
+    same_data_pair,
+)
 from gradnotes.functions import SinPi
 from gradnotes.targets import Target, franke, zero
 
@@ -219,3 +225,95 @@ def test_an_expression_is_no_target():
         same_data_pair(x)
     with pytest.raises(TypeError, match=r"expected a Target, got Symbol; try Target\(\.\.\.\)"):
         prescribed_slopes([[0.5]], [0.0], [[2.0]], base=x)
+
+
+# Ripples
+
+
+@pytest.mark.parametrize("slope", [1, -2, sp.Rational(1, 3), 0.1])
+@pytest.mark.parametrize("half_waves", [1, 7, 128])
+def test_a_ripple_is_the_wave_of_the_answer(half_waves, slope):
+    wave = ripple(half_waves, X, (-2, 2), slope=slope)
+    eps = float(slope) / (np.pi * half_waves)
+    points = np.linspace(-2, 2, 301)[:, None]
+    phase = float(slope) * points[:, 0] / eps
+    np.testing.assert_allclose(
+        wave.value(points), eps * np.sin(phase), rtol=0, atol=1e-12 * abs(eps)
+    )
+    np.testing.assert_allclose(
+        wave.gradient(points)[:, 0], float(slope) * np.cos(phase), rtol=0, atol=1e-11
+    )
+    bend = float(slope) ** 2 / eps
+    np.testing.assert_allclose(
+        wave.hessian(points)[:, 0, 0], -bend * np.sin(phase), rtol=0, atol=1e-11 * abs(bend)
+    )
+
+
+def test_a_ripple_in_the_plane_runs_along_its_direction():
+    wave, points = ripple((3, -4), (X, Y), PLANE.domain, slope=5), scattered(50, 2)[0] + 1
+    gradient = wave.gradient(points)
+    # Across the direction nothing changes; along it the slope is 5 times a cosine.
+    np.testing.assert_allclose(gradient @ [4, 3], 0, atol=1e-12)
+    np.testing.assert_allclose(
+        gradient @ [0.6, -0.8], 5 * np.cos(np.pi * points @ [3, -4]), rtol=1e-9
+    )
+    crest = wave.value(np.array([[0.5, 0.25]]))  # a quarter of the way from 0 to the next crest
+    np.testing.assert_allclose(crest, np.sin(np.pi / 2) / np.pi, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("half_waves", "domain"), [(1, (0, 3)), (64, (-2, 2)), ((2, 4), ((-1, 1), (0, 0.6)))]
+)
+def test_a_ripple_is_exactly_zero_at_the_hidden_points(half_waves, domain):
+    points = hidden_points(half_waves, domain)
+    names = (X, Y)[: points.shape[1]]
+    wave, twice = (ripple(half_waves, names, domain, slope=k) for k in (1, 2))
+    assert (wave.value(points) == 0).all()
+    lengths = np.linalg.norm(wave.gradient(points), axis=1)
+    np.testing.assert_allclose(lengths, 1, rtol=1e-15)
+    np.testing.assert_array_equal(twice.gradient(points), 2 * wave.gradient(points))
+    # Every such point of the grid is there, and none is there twice.
+    counts, box = np.atleast_1d(half_waves), np.atleast_2d(np.array(domain, float))
+    per_axis = [np.floor(b * n) - np.ceil(a * n) + 1 for n, (a, b) in zip(counts, box, strict=True)]
+    assert len(np.unique(points, axis=0)) == len(points) == np.prod(per_axis)
+    assert (points >= box[:, 0]).all()
+    assert (points <= box[:, 1]).all()
+
+
+def test_values_beside_the_hidden_points_are_not_zero():
+    beside = hidden_points(8, (0, 1))[:-1] + 1 / 32
+    assert (np.abs(ripple(8, X, (0, 1)).value(beside)) > 0.02).all()
+
+
+@pytest.mark.parametrize(
+    ("half_waves", "slope", "words"),
+    [
+        (0, 1, "expected 1 whole numbers of half-waves, not all 0, got 0; try 1"),
+        (0.5, 1, "got 0.5"),
+        (True, 1, "got True"),
+        ((1, 2), 1, "expected 1 whole"),
+        (1, 0, "expected a finite slope other than 0, got 0; try 1"),
+        (1, sp.oo, "got oo"),
+        (1, sp.I, "got I"),
+        (1, X, "got x"),
+    ],
+)
+def test_a_wrong_ripple_is_refused(half_waves, slope, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        ripple(half_waves, X, (0, 1), slope=slope)
+
+
+@pytest.mark.parametrize(
+    ("half_waves", "domain", "words"),
+    [
+        (3, (0, 1), "expected powers of two, got 3; try 1, 2, 4, 8 and so on"),
+        (-2, (0, 1), "expected powers of two, got -2"),
+        ((2, 0), ((0, 1), (0, 1)), "expected powers of two"),
+        ((2, 2), (0, 1), "expected one pair (low, high)"),
+        (2, (0, np.inf), "expected a finite domain"),
+        (2, (0.1, 0.2), "holds an integer point"),
+    ],
+)
+def test_wrong_hidden_points_are_refused(half_waves, domain, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        hidden_points(half_waves, domain)
