@@ -11,11 +11,19 @@ endif
 READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
 
-.PHONY: help book test lint lab notebooks serve lock clean
+# `make book STUDENT=1` leaves the solutions out (_ext/gn_student.py).
+ifneq ($(filter-out 0,$(STUDENT)),)
+  export GRADNOTES_STUDENT := 1
+  OUTPUT := --path-output _build/student
+endif
+
+.PHONY: help book test mutants lint lab notebooks serve lock clean
 
 help:
 	@echo "make book       build the book into _build/html"
+	@echo "                (with STUDENT=1: without solutions, into _build/student/_build/html)"
 	@echo "make test       run the tests"
+	@echo "make mutants    put errors into the formulas, and see that the tests catch each"
 	@echo "make lab        open the notebooks in JupyterLab"
 	@echo "make serve      show the built book on this machine"
 	@echo "make notebooks  build, and refresh notebooks/ from the chapters"
@@ -34,10 +42,13 @@ $(DEV): $(READY) requirements-dev.txt
 	$(BIN)/python -c "import pathlib; pathlib.Path('$(DEV)').touch()"
 
 book: $(READY)
-	$(BIN)/jupyter-book build .
+	$(BIN)/jupyter-book build . $(OUTPUT)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+mutants: $(READY)
+	$(BIN)/python tests/mutants.py
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks

@@ -174,12 +174,15 @@ class ClaimsDirective(Written):
         classes += [f"evidence-{one}" for one in claim.evidence]
         row = nodes.container("", classes=classes, ids=[claim.label], names=[claim.label])
         self.state.document.note_explicit_target(row)
-        row += self.parsed(written(claim))
+        # A claim that an exercise asks for has its solution in its test.
+        in_exercise = claim.place.startswith("ex-")
+        shows_tests = not (in_exercise and getattr(self.config, "gn_student", False))
+        row += self.parsed(written(claim, shows_tests))
         row.insert(1, badges(claim=claim.id))
         return row
 
 
-def written(claim):
+def written(claim, shows_tests=True):
     """The Markdown of a row."""
     lines = [f"**{claim.id}** {{claim-verdict}}`{claim.verdict}` {claim.statement}"]
     if claim.condition:
@@ -190,7 +193,7 @@ def written(claim):
         role = ROLES.get(claim.place.partition("-")[0], "ref")
         lines.append(f"{'; '.join(claim.evidence).capitalize()}: {{{role}}}`{claim.place}`.")
     lines += [f"Source {how}: {{cite:t}}`{key}`." for key, how in claim.sources.items()]
-    for test in claim.tests:
+    for test in claim.tests if shows_tests else ():
         file, _, name = test.partition("::")
         lines.append(
             f":::{{dropdown}} The test {name.removeprefix('test_').replace('_', ' ')}\n"

@@ -4,7 +4,7 @@ Symbolic answers are evaluated at exact fractions, to 50 digits, so that every c
 and a decimal that is nearly right does not. Nothing is simplified, so that a check ends soon.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -12,6 +12,7 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 import sympy as sp
+from scipy.optimize import minimize_scalar
 
 from gradnotes.expressions import DIGITS, check_expression, check_points, check_variables, exactly
 from gradnotes.networks import make_generator
@@ -233,6 +234,84 @@ def check_same_expression(
         if abs(left - right) > _SAME * (1 + abs(right)):
             return CheckResult(passed=False, message=f"it has the wrong value at {where}")
     return CheckResult(passed=True, message=f"the same function at {_TRIALS} random points")
+
+
+def check_largest(
+    answer: sp.Expr | float,
+    expression: sp.Expr,
+    variable: sp.Symbol,
+    domain: tuple[float, float],
+    parameters: Mapping[sp.Symbol, tuple[float, float]],
+    *,
+    rng: int | np.random.Generator = None,
+) -> CheckResult:
+    r"""Check a formula for the largest size of an expression over an interval.
+
+    .. math:: \max_{a \le x \le b} |f(x; p)| \qquad \text{as an expression in the parameters } p
+
+    The parameters are drawn at random, and the largest size is searched for: on a grid of 2,001
+    points, and then around the best of them. A formula that is right to seven digits passes.
+
+    Args:
+        answer: The formula that is checked, in the parameters.
+        expression: The expression f, continuous in the variable.
+        variable: The variable x.
+        domain: One pair (low, high), finite.
+        parameters: The other symbols, each with a pair (low, high) from which it is drawn.
+        rng: An integer seed or a NumPy generator, which draws the parameters; required.
+
+    Returns:
+        The result, as in :func:`check_same_expression`.
+
+    Raises:
+        TypeError: An expression is not one of SymPy's or a number, or ``rng`` is missing.
+        ValueError: The expression has other symbols, or is not finite and real on the domain.
+
+    Source: the book's exercises.
+
+    Example:
+        >>> x, a = sp.symbols("x a", real=True)
+        >>> wave = a * sp.sin(x) * sp.cos(x)
+        >>> print(check_largest(a / 2, wave, x, (0, 3), {a: (1, 2)}, rng=0))
+        passed: the largest size in 24 random cases
+        >>> print(check_largest(a, wave, x, (0, 3), {a: (1, 2)}, rng=0).passed)
+        False
+    """
+    generator = make_generator(rng, "check_largest")
+    names = check_variables(tuple(parameters))
+    answer, expression = check_expression(answer), check_expression(expression)
+    fault = _fault_in_form(answer, names)
+    if fault:
+        return CheckResult(passed=False, message=fault)
+    number = exactly(_by_name(answer, names), names)
+    for _ in range(_TRIALS):
+        place = [
+            sp.Rational(Fraction(generator.uniform(low, high)).limit_denominator(1009))
+            for low, high in parameters.values()
+        ]
+        drawn = dict(zip(parameters, place, strict=True))
+        largest = _largest(Target(expression.xreplace(drawn), variable, domain))
+        value, where = number(*place), ", ".join(f"{p} = {v}" for p, v in drawn.items())
+        if value is None:
+            return CheckResult(passed=False, message=f"it has no finite real value at {where}")
+        if abs(float(value) - largest) > 1e-7 * (1 + largest):
+            return CheckResult(passed=False, message=f"it is not the largest size at {where}")
+    return CheckResult(passed=True, message=f"the largest size in {_TRIALS} random cases")
+
+
+def _largest(target: Target) -> float:
+    """Search the largest size of a target in one variable."""
+    grid = target.grid(2001)
+    sizes = np.abs(target.value(grid))
+    best = int(np.argmax(sizes))
+    around = grid[max(best - 1, 0), 0], grid[min(best + 1, len(grid) - 1), 0]
+    found = minimize_scalar(
+        lambda x: -abs(target.value(np.array([[x]]))[0]),
+        bounds=around,
+        method="bounded",
+        options={"xatol": 1e-10},
+    )
+    return max(float(sizes[best]), -float(found.fun))
 
 
 def check_taylor_coefficient(

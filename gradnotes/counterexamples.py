@@ -92,7 +92,7 @@ def ripple(
         slope: The largest slope k, not zero; a negative one turns the ripple over.
 
     Returns:
-        The ripple as a target; its size :math:`|\varepsilon|` is |slope| / (pi |q|).
+        The ripple as a target, whose size is :math:`\varepsilon` without its sign.
 
     Raises:
         ValueError: The numbers of half-waves do not fit, or the slope is zero or not finite.

@@ -9,6 +9,7 @@ import sympy as sp
 
 from gradnotes.checks import (
     CheckResult,
+    check_largest,
     check_same_data,
     check_same_expression,
     check_taylor_coefficient,
@@ -284,6 +285,47 @@ def test_the_answer_can_be_asked_to_stay_near():
 def test_a_wrong_largest_difference_is_refused(largest):
     with pytest.raises(ValueError, match="expected a finite largest_difference above 0"):
         check_same_data(BASE, BASE, POINTS, least_slope_difference=1.0, largest_difference=largest)
+
+
+# The largest size
+
+
+A = sp.Symbol("a", real=True)
+
+
+@pytest.mark.parametrize(
+    ("expression", "domain", "right"),
+    [
+        (sp.cos(X) / (A + sp.sin(X)), (-4, 4), 1 / sp.sqrt(A**2 - 1)),
+        (X**2 - A * X, (0, 1), sp.Piecewise((A**2 / 4, A < 2), (A - 1, True))),
+        (A * X - 3, (-2, 1), 2 * A + 3),
+        (sp.exp(-A * X), (0, 1), sp.Integer(1)),
+    ],
+    ids=["inside", "inside or at an end", "at the left end", "at an end that does not move"],
+)
+def test_a_formula_for_the_largest_size_passes_and_its_neighbours_do_not(expression, domain, right):
+    def verdict(answer):
+        return check_largest(answer, expression, X, domain, {A: (sp.Rational(5, 4), 3)}, rng=0)
+
+    assert str(verdict(right)) == "passed: the largest size in 24 random cases"
+    for wrong in (right + 1e-5, right * 0.999, -right, 1 / (right + 1), right.subs(A, A + 1) + A):
+        assert not verdict(wrong).passed, wrong
+    assert "it is not the largest size at a = " in verdict(right + 1).message
+    assert "no finite real value" in verdict(sp.log(-A)).message
+    assert verdict(X).message == "it holds x, expected only a"
+
+
+@pytest.mark.parametrize(
+    ("expression", "domain", "words"),
+    [
+        (X * sp.Symbol("b"), (0, 1), "free symbols b"),
+        (1 / X, (-1, 1), "not a finite number"),
+        (X, (0, np.inf), "expected a finite domain"),
+    ],
+)
+def test_an_expression_without_a_largest_size_is_refused(expression, domain, words):
+    with pytest.raises(ValueError, match=words):
+        check_largest(A, expression, X, domain, {A: (1, 2)}, rng=0)
 
 
 # Messages, time and errors

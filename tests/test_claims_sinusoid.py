@@ -40,7 +40,7 @@ def slopes_at_dots(model):
 
 
 def bump(u):
-    """Give exp(1 - 1/(1 - |u|^2)) inside the unit ball, and 0 outside, for rows u."""
+    """Give exp(1 - 1/(1 - |u|^2)) inside the unit ball and 0 outside."""
     square = u.square().sum(-1)
     inside = square < 1
     return torch.exp(1 - 1 / (1 - square.where(inside, 0))).where(inside, 0)
@@ -225,7 +225,7 @@ def test_the_same_optimisation_gives_the_same_model(start, batches):
     ],
 )
 def test_the_exponent_is_within_its_bound(bound):
-    """Random residuals; a parabola, which attains the bound; and one with no slope."""
+    """Random residuals; a parabola, which attains it; and one without a slope."""
     rng = np.random.default_rng(0)
     for _ in range(500):
         residual = Polynomial([0, *rng.normal(size=rng.integers(2, 6))])

@@ -216,6 +216,9 @@ def test_the_weights_follow_the_documented_law():
     deviations = [weight.std().item() for weight in model.weights]
     np.testing.assert_allclose(deviations, [3 / 2, 30**-0.5, 30**-0.5], rtol=0.03)
     assert all((bias == 0).all() for bias in model.biases[1:])
+    # A point that is uniform in the cube has variance 1/3 in each direction.
+    distances = model.biases[0].square() / model.weights[0].square().sum(-2)
+    assert distances.mean().item() == pytest.approx(1 / 3, rel=0.05)
     switches = -MLP(1, (4000,), rng=2).biases[0] / MLP(1, (4000,), rng=2).weights[0][0]
     assert switches.abs().max() <= 1.0
     np.testing.assert_allclose(switches.detach().quantile(torch.tensor([0.25, 0.75]).double()),
