@@ -91,6 +91,8 @@ class Claim:
 def load(path):
     """Read the ledger; give its claims by id, or raise with every fault and the row it is in."""
     rows = yaml.safe_load(path.read_text(encoding="utf8"))
+    if not isinstance(rows, list):
+        raise ExtensionError(f"{path.name}:\nexpected a list of rows, got {type(rows).__name__}")
     claims, faults = {}, []
     for number, row in enumerate(rows, start=1):
         found = row.get("id", "") if isinstance(row, dict) else ""
@@ -99,9 +101,8 @@ def load(path):
             continue
         unknown = set(row) - {one.name for one in fields(Claim)}
         if unknown or found in claims:
-            what = (
-                f"has the unknown field {', '.join(unknown)}" if unknown else "stands there twice"
-            )
+            extra = ", ".join(sorted(unknown))
+            what = f"expected no field {extra}" if unknown else "expected once, stands there twice"
             faults.append(f"{found}: {what}")
             continue
         claims[found] = Claim(**row)
@@ -178,7 +179,8 @@ class ClaimsDirective(Written):
         in_exercise = claim.place.startswith("ex-")
         shows_tests = not (in_exercise and getattr(self.config, "gn_student", False))
         row += self.parsed(written(claim, shows_tests))
-        row.insert(1, badges(claim=claim.id))
+        paragraphs = [child for child in row if isinstance(child, nodes.paragraph)]
+        row.insert(len(paragraphs), badges(claim=claim.id))
         return row
 
 
@@ -196,7 +198,7 @@ def written(claim, shows_tests=True):
     for test in claim.tests if shows_tests else ():
         file, _, name = test.partition("::")
         lines.append(
-            f":::{{dropdown}} The test {name.removeprefix('test_').replace('_', ' ')}\n"
+            f":::{{dropdown}} Test: {name.removeprefix('test_').replace('_', ' ')}\n"
             f"```{{literalinclude}} ../tests/{file}\n:language: python\n:pyobject: {name}\n```\n:::"
         )
     return "\n\n".join(lines)
@@ -227,10 +229,11 @@ def summary(claims, mutants):
     tests = {test for claim in claims for test in claim.tests}
     caught = sum(mutant["caught_by"] is not None for mutant in mutants)
     total = sum(count.values())
-    table = ["| verdict | claims |", "|:--|--:|"]
-    table += [f"| {verdict} | {count[verdict]} |" for verdict in VERDICTS]
-    table += ["", "| evidence | claims |", "|:--|--:|"]
-    table += [f"| {kind} | {kinds[kind]} |" for kind in EVIDENCE]
+    table = ["| verdict | claims | evidence | claims |", "|:--|--:|:--|--:|"]
+    table += [
+        f"| {verdict} | {count[verdict]} | {kind} | {kinds[kind]} |"
+        for verdict, kind in zip(VERDICTS, EVIDENCE, strict=True)
+    ]
     return "\n".join(
         [
             f"Of {total} claims {total - count['open']} are settled and {count['open']} are open: "

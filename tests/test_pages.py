@@ -235,7 +235,7 @@ def runs_code(page):
 
 def test_the_book_has_chapters():
     need_book()
-    chapters = ("index", "tools", "sinusoid", "taylor")
+    chapters = ("index", "tools", "sinusoid", "taylor", "ripple", "question")
     assert {f"book/{name}.html" for name in chapters} <= set(filter(runs_code, PAGES))
 
 
@@ -264,6 +264,84 @@ def test_print_is_light_unfolded_and_without_controls(opened, tab):
     tab.emulate_media(media="screen")
     assert tab.locator("html[data-theme=dark]").count() == 1
     assert tab.locator("details:not([open])").count() == details.count()
+
+
+@pytest.fixture
+def ledger(context):
+    """The ledger, opened as a file on a wide screen."""
+    seen = watch(context)
+    go(seen, (BOOK / "book" / "ledger.html").as_uri())
+    yield seen.tab
+    seen.tab.close()
+
+
+def shown(ledger):
+    """The ids of the claims that are shown."""
+    visible = ledger.locator(".claim").locator("visible=true")
+    return visible.evaluate_all("all => all.map((one) => one.id.slice(6).toUpperCase())")
+
+
+def test_the_ledger_is_filtered_by_each_of_its_three_lists(ledger):
+    every = shown(ledger)
+    assert len(every) == ledger.locator(".claim").count() > 90
+    count = ledger.locator(".claim-filter output")
+    assert count.text_content() == f"{len(every)} of {len(every)} claims shown"
+    ledger.get_by_label("Said by").select_option("The thread")
+    assert shown(ledger) == [f"T{n}" for n in range(1, 23)]
+    ledger.get_by_label("Verdict").select_option("open")
+    assert shown(ledger) == ["T20", "T21", "T22"]
+    assert count.text_content() == f"3 of {len(every)} claims shown"
+    ledger.get_by_label("Said by").select_option("")
+    ledger.get_by_label("Verdict").select_option("")
+    ledger.get_by_label("Evidence").select_option("cited")
+    assert shown(ledger) == ["B7", "B16"]
+    ledger.get_by_label("Verdict").select_option("false")
+    assert shown(ledger) == []
+    assert count.text_content() == f"0 of {len(every)} claims shown"
+
+
+def test_the_filter_of_the_ledger_works_from_the_keyboard(ledger):
+    ledger.get_by_label("Said by").focus()
+    ledger.keyboard.press("ArrowDown")
+    assert set(shown(ledger)) == {f"Q{n}" for n in range(1, 10)}
+    ledger.keyboard.press("Tab")
+    ledger.keyboard.type("false")
+    assert shown(ledger) == ["Q1"]
+
+
+def test_a_link_to_a_claim_that_is_filtered_out_shows_all_again(ledger):
+    every = shown(ledger)
+    ledger.get_by_label("Verdict").select_option("open")
+    ledger.evaluate("location.hash = '#claim-b1'")
+    ledger.wait_for_function(
+        "document.querySelector('#claim-b1').getBoundingClientRect().top < 200"
+    )
+    assert shown(ledger) == every
+
+
+def test_the_ledger_shows_every_claim_without_its_script_and_on_paper(browser, ledger):
+    every = shown(ledger)
+    plain = browser.new_context(java_script_enabled=False)
+    tab = plain.new_page()
+    tab.goto((BOOK / "book" / "ledger.html").as_uri())
+    assert tab.locator(".claim").locator("visible=true").count() == len(every)
+    assert tab.locator(".claim-filter").count() == 0
+    plain.close()
+    ledger.emulate_media(media="print")
+    assert ledger.locator(".claim-filter").locator("visible=true").count() == 0
+    assert shown(ledger) == every
+    ledger.emulate_media(media="screen")
+
+
+def test_a_badge_leads_to_its_row_and_the_row_leads_back(context):
+    seen = watch(context)
+    go(seen, (BOOK / "book" / "ripple.html").as_uri())
+    seen.tab.locator(".claim-badge a", has_text="A9: true-if").first.click()
+    seen.tab.wait_for_url("**/ledger.html#claim-a9")
+    seen.tab.locator("#claim-a9 .claim-said a").first.click()
+    seen.tab.wait_for_url("**/ripple.html#said-a9-*")
+    assert seen.tab.locator(":target").text_content() == "A9: true-if"
+    seen.tab.close()
 
 
 def test_the_root_leads_to_the_front_page(context):
