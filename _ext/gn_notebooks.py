@@ -27,8 +27,9 @@ MARK = re.compile(r"^%%cell:(\d+|text)%%$", re.MULTILINE)
 UNWANTED = (solution_node, toctree, nodes.comment, nodes.target, nodes.raw, nodes.image)
 PREFACE = """
 *This notebook is made from `{source}`. It runs from any folder in which Python finds the
-`gradnotes` package; the solutions of the exercises are in the book.*
+`gradnotes` package.{solutions}*
 """.strip().replace("\n", " ")
+SOLUTIONS = " The solutions of the exercises are in the book."
 
 
 class verbatim(nodes.Element):  # noqa: N801 - docutils writes node classes in lower case
@@ -153,8 +154,9 @@ def convert(app, document, docname):
             cells.append(_code(source.cells[int(mark)]))
         cells.append(_markdown(text))
     cells = [cell for cell in cells if cell.source]
-    preface = PREFACE.format(source=os.path.relpath(app.env.doc2path(docname), app.srcdir))
-    cells[0].source += f"\n\n{preface.replace(os.sep, '/')}"
+    origin = os.path.relpath(app.env.doc2path(docname), app.srcdir).replace(os.sep, "/")
+    solutions = "" if app.config.gn_student else SOLUTIONS
+    cells[0].source += f"\n\n{PREFACE.format(source=origin, solutions=solutions)}"
     for number, cell in enumerate(cells):
         cell.id = f"{Path(docname).name}-{number}"
     notebook = nbformat.v4.new_notebook(cells=cells, metadata=_metadata(app, docname))
@@ -182,8 +184,8 @@ def _metadata(app, docname):
     made_of = [app.env.doc2path(docname), __file__]
     included = [Path(app.srcdir) / path for path in app.env.dependencies.get(docname, ())]
     # Not the pictures that the cells drew: a fresh checkout has none.
-    built = Path(app.outdir).parent
-    made_of += [path for path in included if built not in path.parents]
+    built = Path(app.outdir).resolve().parent
+    made_of += [path for path in included if built not in path.resolve().parents]
     return {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
