@@ -278,5 +278,8 @@ def test_in_weight_space_both_gaps_fall_like_the_root_of_n(power, mean):
         slopes = off + np.einsum("sn,snd->sd", errors, inputs) / n
         gaps.append([np.sqrt(np.mean(values**2)), np.sqrt((slopes**2).sum(axis=1).mean())])
         assert 0.2 < (values > 0).mean() < 0.8
+        spectrum = np.linalg.eigvalsh(inputs.transpose(0, 2, 1) @ inputs / n)
+        assert (spectrum[:, 0] < 1).all()
+        assert (spectrum[:, -1] > 1).all()
     exponents = np.polyfit(np.log(sizes), np.log(gaps), 1)[0]
     assert (np.abs(exponents + power) < 0.06).all()

@@ -200,6 +200,21 @@ def test_adam_agrees_with_a_plain_torch_loop(batch_size, with_gradients):
     np.testing.assert_allclose(result.model.flat_weights(), reference.flat_weights(), rtol=1e-10)
 
 
+def test_what_is_not_given_is_what_is_documented():
+    arguments = (square_net(), SQUARE, surface(SQUARE))
+    options = {"gradients": surface_gradient(SQUARE), "steps": 3, "rng": 0}
+    for method, given in (
+        ("levenberg-marquardt", {"gradient_weight": 1.0}),
+        ("adam", {"gradient_weight": 1.0, "learning_rate": 0.01}),
+    ):
+        left_out, written = (
+            fit(*arguments, method=method, **options, **more) for more in ({}, given)
+        )
+        assert torch.equal(left_out.model.flat_weights(), written.model.flat_weights())
+    point = MLP(1, (1,), rng=0), np.zeros((1, 1)), np.ones(1)
+    assert fit(*point, method="adam", rng=0).steps == 2000
+
+
 def test_adam_lowers_the_loss():
     result = fit(square_net((16,)), SQUARE, surface(SQUARE), method="adam", steps=400, rng=0)
     assert result.history[-1] < 0.01 * result.history[0]
@@ -263,6 +278,7 @@ def test_tensors_and_lists_are_data_too():
 def test_a_short_report_and_a_silent_bar(capfd):
     result = fit(square_net(members=2), SQUARE, surface(SQUARE), steps=2, rng=0)
     assert str(result).startswith("levenberg-marquardt, 2 steps: value RMS ")
+    assert f"value RMS {max(result.rms):.2e} (" in str(result)
     assert str(result).endswith("(0 of 2 reached the tolerance)")
     assert capfd.readouterr().err == ""
     assert result.seconds > 0.0

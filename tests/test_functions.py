@@ -92,6 +92,7 @@ def test_bump_in_sympy():
     assert Bump(X, 0) == Bump(X)
     assert Bump(X**2, 2).diff(X) == 2 * X * Bump(X**2, 3)
     assert Bump(X).rewrite(sp.Piecewise).subs(X, sp.Rational(1, 2)) == sp.exp(-1)
+    assert Bump(X).rewrite(sp.Piecewise).subs(X, 1) == 0
     assert abs(sp.N(Bump(1 / sp.sqrt(2)), 20) - sp.exp(1 - 1 / (1 - 1 / sp.sqrt(2)))) < 1e-18
     with pytest.raises(ValueError, match=r"order 0, 1, 2, ..., got 1/2"):
         Bump(X, sp.Rational(1, 2))

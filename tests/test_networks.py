@@ -229,6 +229,7 @@ def test_seeds_and_generators():
     first, again, other = (MLP(2, (3,), rng=seed).flat_weights() for seed in (4, 4, 5))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+    assert torch.equal(MLP(2, (3,), scale=2.0, rng=4).flat_weights(), first)
     assert torch.equal(MLP(2, (3,), rng=np.random.default_rng(4)).flat_weights(), first)
     generator = np.random.default_rng(4)
     assert make_generator(generator) is generator

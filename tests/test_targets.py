@@ -154,6 +154,11 @@ def test_kinks_have_one_sided_slopes_only_off_the_kink():
         assert target.gradient([[-0.5], [0.5]]).tolist() == [[-1.0], [1.0]]
         with pytest.raises(ValueError, match=r"gradient .* not a finite number at \[0.\] \(row 1"):
             target.gradient([[0.5], [0.0]])
+    ramp = Target(sp.Max(X, 0), X, (-1, 1))
+    assert ramp.value([[-0.5], [0.0], [0.5]]).tolist() == [0.0, 0.0, 0.5]
+    assert ramp.gradient([[-0.5], [0.5]]).tolist() == [[0.0], [1.0]]
+    with pytest.raises(ValueError, match=r"gradient .* not a finite number at \[0.\] \(row 0"):
+        ramp.gradient([[0.0]])
 
 
 def test_global_random_state_is_untouched():
