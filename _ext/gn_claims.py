@@ -255,7 +255,7 @@ def link_back(app, doctree, docname):
     for place in places:
         links = nodes.paragraph(classes=["claim-said"])
         for page, name in found.get(place["claim"], []):
-            links += nodes.Text(", " if links.children else "Said in ")
+            links += nodes.Text(", " if links.children else "Mentioned in ")
             target = f"{app.builder.get_relative_uri(docname, page)}#{name}"
             links += nodes.reference(
                 "", app.env.titles[page].astext(), refuri=target, internal=True

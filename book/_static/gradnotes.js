@@ -54,6 +54,10 @@ document.querySelectorAll(".citation-list > .citation").forEach((entry) => {
       const fits = ([kind, value]) => !value || values[kind](claim).includes(value);
       claim.hidden = !wanted.every(fits);
     });
+    // A section of which nothing is left goes too, with its heading.
+    new Set(claims.map((claim) => claim.closest("section"))).forEach((section) => {
+      section.hidden = !section.querySelector(".claim:not([hidden])");
+    });
     const shown = claims.filter((claim) => !claim.hidden).length;
     count.textContent = `${shown} of ${claims.length} claims shown`;
   }
