@@ -276,6 +276,10 @@ def test_the_answer_can_be_asked_to_stay_near():
         assert (
             result.message == "somewhere the values differ by 0.02, and at most 0.01 is asked for"
         )
+    # Near enough on average, and not near x = 4.5.
+    swollen = SinPi(400 * X) / 100 * (1 + 5 * sp.exp(-((3 * X - 13.5) ** 2)))
+    far = Target(BASE.expression + swollen, X, (0, 8))
+    assert "at most 0.01 is asked for" in check_same_data(far, BASE, POINTS, **options).message
     short = Target(fast.expression, X, (0, 7.5))
     result = check_same_data(short, BASE, POINTS[:3], **options)
     assert result.message == "the answer has no finite real value on the whole domain"
