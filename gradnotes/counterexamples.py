@@ -22,6 +22,8 @@ from gradnotes.expressions import (
 from gradnotes.functions import Bump, SinPi
 from gradnotes.targets import Target, check_frequency
 
+_EXACT = 2**53  # up to here every whole number is a float
+
 
 @dataclass(frozen=True, kw_only=True)
 class SameDataPair:
@@ -143,20 +145,26 @@ def hidden_points(half_waves: int | Sequence[int], domain: Sequence) -> FloatArr
         >>> hidden_points((1, 2), ((0, 1), (0, 1))).shape
         (6, 2)
     """
-    dimension = 1 if isinstance(half_waves, int | np.integer) else len(half_waves)
-    counts = _check_half_waves(half_waves, dimension)
+    counts = _check_half_waves(half_waves)
     if any(count < 1 or count & (count - 1) for count in counts):
         raise ValueError(f"expected powers of two, got {half_waves!r}; try 1, 2, 4, 8 and so on")
-    box = Target(0, _variables(dimension), domain).domain
+    box = Target(0, _variables(len(counts)), domain).domain
     stretched = [(low * n, high * n) for (low, high), n in zip(box, counts, strict=True)]
-    return _integer_points(stretched) / np.array(counts)
+    reach = np.abs(stretched).max()
+    if _EXACT < reach < np.inf:
+        raise ValueError(
+            f"expected fewer half-waves, got {reach:.3g} of them; try {counts[0] // 2}"
+        )
+    return _integer_points(stretched) / np.array(counts, dtype=np.float64)
 
 
-def _check_half_waves(half_waves, dimension: int) -> tuple[int, ...]:
+def _check_half_waves(half_waves, dimension: int | None = None) -> tuple[int, ...]:
     """Give the numbers of half-waves as a tuple, once they are whole and not all zero."""
-    counts = half_waves if isinstance(half_waves, Sequence) else (half_waves,)
+    several = isinstance(half_waves, Sequence | np.ndarray) and np.ndim(half_waves) == 1
+    counts = tuple(half_waves) if several else (half_waves,)
+    dimension = len(counts) if dimension is None else dimension
     whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in counts)
-    if not whole or len(counts) != dimension or not any(counts):
+    if not whole or len(counts) != dimension or not any(counts) or max(map(abs, counts)) > _EXACT:
         raise ValueError(
             f"expected {dimension} whole numbers of half-waves, not all 0, got {half_waves!r}; "
             f"try {(1,) * dimension if dimension > 1 else 1}"

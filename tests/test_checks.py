@@ -276,6 +276,9 @@ def test_the_answer_can_be_asked_to_stay_near():
         assert (
             result.message == "somewhere the values differ by 0.02, and at most 0.01 is asked for"
         )
+    # As large as is allowed, up to rounding.
+    flat = Target(BASE.expression + sp.tanh(1000 * SinPi(2 * X)) / 100, X, (0, 8))
+    assert check_same_data(flat, BASE, POINTS, **options).passed
     # Near enough on average, and not near x = 4.5.
     swollen = SinPi(400 * X) / 100 * (1 + 5 * sp.exp(-((3 * X - 13.5) ** 2)))
     far = Target(BASE.expression + swollen, X, (0, 8))
@@ -285,7 +288,13 @@ def test_the_answer_can_be_asked_to_stay_near():
     assert result.message == "the answer has no finite real value on the whole domain"
 
 
-@pytest.mark.parametrize("largest", [0.0, -1.0, np.inf, np.nan])
+def test_a_largest_difference_needs_a_finite_domain():
+    line = Target(X, X, (0, np.inf))
+    with pytest.raises(ValueError, match="expected a target with a finite domain"):
+        check_same_data(line, line, POINTS, least_slope_difference=1, largest_difference=1)
+
+
+@pytest.mark.parametrize("largest", [0.0, -1.0, np.inf, np.nan, sp.I, X])
 def test_a_wrong_largest_difference_is_refused(largest):
     with pytest.raises(ValueError, match="expected a finite largest_difference above 0"):
         check_same_data(BASE, BASE, POINTS, least_slope_difference=1.0, largest_difference=largest)
@@ -315,8 +324,26 @@ def test_a_formula_for_the_largest_size_passes_and_its_neighbours_do_not(express
     for wrong in (right + 1e-5, right * 0.999, -right, 1 / (right + 1), right.subs(A, A + 1) + A):
         assert not verdict(wrong).passed, wrong
     assert "it is not the largest size at a = " in verdict(right + 1).message
+    assert not verdict(right * (1 + 1e-6)).passed
     assert "no finite real value" in verdict(sp.log(-A)).message
     assert verdict(X).message == "it holds x, expected only a"
+
+
+def test_the_highest_of_many_hills_is_found_and_small_sizes_count():
+    waves = A * sp.sin(100 * X) * (1 + X / 2000)
+    line = np.linspace(-4, 4, 4_000_001)
+    peak = float(np.abs(np.sin(100 * line) * (1 + line / 2000)).max())
+    assert check_largest(A * peak, waves, X, (-4, 4), {A: (1, 2)}, rng=0).passed
+    small = sp.exp(-5 * A) * sp.sin(X)
+    assert check_largest(sp.exp(-5 * A), small, X, (0, 3), {A: (4, 6)}, rng=0).passed
+    assert not check_largest(0, small, X, (0, 3), {A: (4, 6)}, rng=0).passed
+    assert not check_largest(5 * A, A * sp.sin(X), X, (0, 3), {A: (1e-5, 2e-4)}, rng=0).passed
+
+
+@pytest.mark.parametrize("parameters", [{A: (2, 1)}, {A: (0, np.inf)}, {A: (1, 2, 3)}, {X: (0, 1)}])
+def test_wrong_ranges_are_refused(parameters):
+    with pytest.raises(ValueError, match="expected"):
+        check_largest(A, A * X, X, (0, 1), parameters, rng=0)
 
 
 @pytest.mark.parametrize(

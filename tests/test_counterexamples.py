@@ -307,6 +307,10 @@ def test_a_wrong_ripple_is_refused(half_waves, slope, words):
     ("half_waves", "domain", "words"),
     [
         (3, (0, 1), "expected powers of two, got 3; try 1, 2, 4, 8 and so on"),
+        (8.0, (0, 1), "whole numbers of half-waves, not all 0, got 8.0"),
+        (None, (0, 1), "whole numbers of half-waves, not all 0, got None"),
+        (2**60, (0, 1), "whole numbers of half-waves"),
+        (8, (1e16, 1e16 + 16), "expected fewer half-waves"),
         (-2, (0, 1), "expected powers of two, got -2"),
         ((2, 0), ((0, 1), (0, 1)), "expected powers of two"),
         ((2, 2), (0, 1), "expected one pair (low, high)"),
