@@ -9,6 +9,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
@@ -90,9 +91,14 @@ class Claim:
 
 def load(path):
     """Read the ledger; give its claims by id, or raise with every fault and the row it is in."""
-    rows = yaml.safe_load(path.read_text(encoding="utf8"))
+    return _claims(path.name, path.read_text(encoding="utf8"))
+
+
+@lru_cache(maxsize=1)  # every badge asks for the ledger
+def _claims(name, text):
+    rows = yaml.safe_load(text)
     if not isinstance(rows, list):
-        raise ExtensionError(f"{path.name}:\nexpected a list of rows, got {type(rows).__name__}")
+        raise ExtensionError(f"{name}:\nexpected a list of rows, got {type(rows).__name__}")
     claims, faults = {}, []
     for number, row in enumerate(rows, start=1):
         found = row.get("id", "") if isinstance(row, dict) else ""
@@ -108,7 +114,7 @@ def load(path):
         claims[found] = Claim(**row)
         faults += claims[found].faults()
     if faults:
-        raise ExtensionError(f"{path.name}:\n" + "\n".join(faults))
+        raise ExtensionError(f"{name}:\n" + "\n".join(faults))
     return claims
 
 
@@ -133,10 +139,9 @@ class ClaimRole(SphinxRole):
                 "no claim %r in book/claims.yml", self.text, location=self.get_location()
             )
             return [nodes.inline(text=self.text)], []
-        words = nodes.inline(text=f"{claim.id}: {claim.verdict}", classes=["claim-words"])
         link = pending_xref(
             "",
-            words,
+            nodes.inline(text=f"{claim.id}: {claim.verdict}"),
             refdomain="std",
             reftype="ref",
             reftarget=claim.label,
@@ -268,9 +273,8 @@ def badge_places(env):
     found = {}
     for page in sorted(env.found_docs):
         for badge in env.get_doctree(page).findall(nodes.inline):
-            pages = found.setdefault(badge.get("claim"), {})
-            if badge.get("claim"):
-                pages.setdefault(page, badge["ids"][0])
+            if "claim" in badge:
+                found.setdefault(badge["claim"], {}).setdefault(page, badge["ids"][0])
     return {claim: list(pages.items()) for claim, pages in found.items()}
 
 

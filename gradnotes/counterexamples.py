@@ -13,12 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import sympy as sp
 
-from gradnotes.expressions import (
-    FloatArray,
-    check_expression,
-    check_points,
-    check_variables,
-)
+from gradnotes.expressions import FloatArray, check_expression, check_points, check_variables
 from gradnotes.functions import Bump, SinPi
 from gradnotes.targets import Target, check_frequency
 

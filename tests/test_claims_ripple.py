@@ -18,6 +18,7 @@ X, Y = sp.symbols("x y", real=True)
 EPS, K = sp.symbols("epsilon k", positive=True)
 WAVE = EPS * sp.sin(K * X / EPS)
 G = Target(sp.tanh(2 * X - 1) - sp.tanh(3 * X + 2) / 2, X, (-2, 2))
+PLANE, POINTS_IN_PLANE = ((-1, 1), (-1, 1)), np.random.default_rng(1).uniform(-1, 1, (50, 2))
 GRID, UNIFORM = G.grid(4001), G.grid(256)
 RANDOM = np.random.default_rng(0).uniform(-2, 2, (256, 1))
 
@@ -65,7 +66,7 @@ def weight_gradient(half_waves, points):
     [EPS, broken(EPS * sp.Rational(99, 100), by="one per cent less"), broken(EPS**2, by="eps^2")],
 )
 def test_the_ripple_is_within_eps(size):
-    """By the formula, and in the plane on a grid that meets the crests."""
+    """By the formula, and on grids that meet the crests."""
     assert sp.simplify(WAVE.subs(X, sp.pi * EPS / (2 * K))) == size
     largest = [
         np.abs(ripple(n, X, (0, 1)).value(np.linspace(0, 1, 8 * n + 1)[:, None])).max()
@@ -95,6 +96,10 @@ def test_the_slope_of_the_ripple_does_not_shrink(slope):
         written = sp.lambdify(X, slope.subs({K: 1, EPS: 1 / (sp.pi * n)}))(GRID[:, 0])
         np.testing.assert_allclose(ripple(n, X, G.domain).gradient(GRID)[:, 0], written, atol=1e-9)
         assert np.abs(written).max() > 0.999
+    # In the plane the slope is that along the direction (3, -4) / 5.
+    wave, places = ripple((3, -4), (X, Y), PLANE, slope=7), POINTS_IN_PLANE
+    along = sp.lambdify(X, slope.subs({K: 7, EPS: 7 / (5 * sp.pi)}))(places @ [0.6, -0.8])
+    np.testing.assert_allclose(wave.gradient(places), np.outer(along, [0.6, -0.8]), atol=1e-9)
 
 
 @pytest.mark.claim("Q3", "A1")
@@ -119,18 +124,23 @@ def test_no_constant_serves_all_ripples(waves_for):
 
 @pytest.mark.claim("B11")
 @pytest.mark.parametrize(
-    "harmless",
+    ("factor", "harmless"),
     [
-        lambda a: a >= 1,
-        broken(lambda a: a > 0, by="harmless as soon as the slope tends to zero"),
-        broken(lambda a: a >= 2, by="harmless only from a = 2 on"),
+        (1, lambda a: a >= 1),
+        broken(2, lambda a: a >= 1, by="twice size times curvature"),
+        broken(1, lambda a: a > 0, by="harmless as soon as the slope tends to zero"),
+        broken(1, lambda a: a >= 2, by="harmless only from a = 2 on"),
     ],
 )
-def test_slope_squared_is_size_times_curvature(harmless):
-    size, slope, bend = EPS, K, K**2 / EPS
-    assert sp.simplify(WAVE.diff(X, 2).subs(X, sp.pi * EPS / (2 * K)) + bend) == 0
-    assert sp.simplify(WAVE.diff(X).subs(X, 0) - slope) == 0
-    assert sp.simplify(slope**2 - size * bend) == 0
+def test_slope_squared_is_size_times_curvature(factor, harmless):
+    """Size and curvature at a crest, the slope at a zero."""
+    crest = sp.pi * EPS / (2 * K)
+    size, slope, bend = (
+        WAVE.subs(X, crest),
+        WAVE.diff(X).subs(X, 0),
+        -WAVE.diff(X, 2).subs(X, crest),
+    )
+    assert sp.simplify(slope**2 - factor * size * bend) == 0
     for a in (-1, 0, sp.Rational(1, 2), 1, sp.Rational(3, 2), 2):
         ratio = sp.limit((slope / size).subs(K, EPS**a), EPS, 0, "+")
         assert harmless(a) == (ratio < sp.oo)
