@@ -130,11 +130,13 @@ def claim_tests():
 
 
 def test_the_ledger_and_the_book_are_in_step(claims, book):
-    assert out_of_step(claims, book) == []
+    faults = out_of_step(claims, book)
+    assert not faults, "\n".join(faults)
 
 
 def test_every_claim_that_needs_a_test_has_one_that_can_fail(claims, claim_tests):
-    assert untested(claims, claim_tests) == []
+    faults = untested(claims, claim_tests)
+    assert not faults, "\n".join(faults)
 
 
 def test_no_test_of_a_claim_can_be_skipped():
