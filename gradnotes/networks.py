@@ -1,8 +1,8 @@
 r"""Multilayer perceptrons in float64: one network, or an ensemble of the same shape.
 
 An :class:`MLP` is a :class:`torch.nn.Module`. Next to its values it gives its gradient in the
-inputs (:meth:`MLP.value_and_gradient`) and the Jacobian of both in the weights
-(:meth:`MLP.weight_jacobian`), which is what a least-squares solver needs.
+inputs, its Hessian, and the Jacobian of values and gradients in the weights, each in one pass that
+is written by hand (:mod:`gradnotes.derivatives`).
 """
 
 from __future__ import annotations
@@ -15,23 +15,8 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-
-class Sine(torch.nn.Module):
-    r"""The sine of each entry, as a layer: :math:`x \mapsto \sin x`."""
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        r"""Return the sine of each entry of ``inputs``."""
-        return torch.sin(inputs)
-
-
-# Torch's softplus becomes the identity above a threshold, by default 20, where it is still 2e-9
-# away from it: a step in float64. At 40 the difference is below the rounding error.
-ACTIVATIONS = {
-    "tanh": torch.nn.Tanh(),
-    "softplus": torch.nn.Softplus(threshold=40.0),
-    "sin": Sine(),
-    "relu": torch.nn.ReLU(),
-}
+from gradnotes import derivatives
+from gradnotes.derivatives import ACTIVATIONS, Layers
 
 
 def make_generator(
@@ -86,7 +71,9 @@ class MLP(torch.nn.Module):
     Args:
         inputs: The number of inputs, :math:`d`.
         hidden: The widths of the hidden layers, such as ``(16,)`` or ``(32, 32)``.
-        activation: "tanh", "softplus", "sin" or "relu" (whose derivative at 0 is taken as 0).
+        activation: "tanh", "softplus", "sin" or "relu". At the kink of "relu", and there only, its
+            derivative is not defined; it is taken as 0, as torch does. Its second derivative is
+            taken as 0 everywhere: the jumps of the gradient do not show in the Hessian.
         members: None for one network, or the number :math:`S` of networks in an ensemble.
         scale: The factor on the first layer's weights; a larger one gives a wigglier function.
             With "sin" and "softplus" a close fit may need 4 to 8.
@@ -165,33 +152,104 @@ class MLP(torch.nn.Module):
 
         Args:
             points: As for :meth:`forward`, which raises the same errors.
-            create_graph: If true, a graph is kept, so that a loss of both results can be
-                differentiated in the weights.
+            create_graph: If true, torch's own reverse pass is used and a graph is kept, so that a
+                loss of both results can be differentiated in the weights.
 
         Returns:
             Values (n,) and gradients (n, d), in units of the value over units of the input; for
             an ensemble (S, n) and (S, n, d).
+
+        Raises:
+            ValueError: A weight is infinite or NaN.
+
+        Source: Rumelhart, Hinton and Williams (1986).
         """
+        if not create_graph:
+            layers, inputs = self._scaled(points)
+            value, gradient = derivatives.value_and_gradient(layers, inputs)
+            return self._single(value), self._single(gradient) / self.half_width
         self._check(points)
         # Each member gets its own copy of the points: a shared one would sum their gradients.
         shape = points.shape if self.members is None else (self.members, *points.shape)
         inputs = points.detach().expand(shape).clone().requires_grad_(True)
         with torch.enable_grad():
             values = self._evaluate(self.weights, self.biases, inputs)
-            (gradients,) = torch.autograd.grad(values.sum(), inputs, create_graph=create_graph)
-        return (values if create_graph else values.detach()), gradients
+            (gradients,) = torch.autograd.grad(values.sum(), inputs, create_graph=True)
+        return values, gradients
+
+    def value_gradient_and_hessian(self, points: torch.Tensor):
+        r"""Return the values, the gradients and the Hessians :math:`\nabla^2 f(x)` in the inputs.
+
+        Args:
+            points: As for :meth:`value_and_gradient`, which raises the same errors.
+
+        Returns:
+            Shapes (n,), (n, d) and (n, d, d); for an ensemble with a first axis more, of length S.
+            The Hessian is in units of the value over squared units of the input.
+
+        Source: Bishop (1992).
+
+        Example:
+            >>> model = MLP(3, (5,), activation="softplus", rng=1)
+            >>> _, _, hessian = model.value_gradient_and_hessian(torch.ones(2, 3).double())
+            >>> hessian.shape, torch.allclose(hessian, hessian.mT)
+            (torch.Size([2, 3, 3]), True)
+        """
+        layers, inputs = self._scaled(points)
+        results = derivatives.value_gradient_and_hessian(layers, inputs)
+        value, gradient, hessian = map(self._single, results)
+        scale = self.half_width
+        return value, gradient / scale, hessian / (scale[:, None] * scale)
+
+    def hessian_vector_product(self, points: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        r"""Return the Hessian times a vector at each point, :math:`\nabla^2 f(x_i)\,v_i`.
+
+        This takes about the time of three gradients, whatever the number of inputs.
+
+        Args:
+            points: As for :meth:`value_and_gradient`, which raises the same errors.
+            vectors: Shape (n, d), in units of the inputs; for an ensemble (S, n, d) as well.
+
+        Returns:
+            Shape (n, d), or (S, n, d) for an ensemble.
+
+        Raises:
+            ValueError: The vectors have another shape.
+
+        Source: Pearlmutter (1994).
+
+        Example:
+            >>> model, points = MLP(2, (5,), rng=1), torch.ones(4, 2).double()
+            >>> along_x = torch.tensor([1.0, 0.0]).double().expand(4, 2)
+            >>> column = model.value_gradient_and_hessian(points)[2][:, :, 0]
+            >>> torch.allclose(model.hessian_vector_product(points, along_x), column)
+            True
+        """
+        layers, inputs = self._scaled(points)
+        self._check_kind(vectors, "vectors")
+        full = (self.members or 1, *points.shape)
+        if tuple(vectors.shape) not in {tuple(points.shape), full[self.members is None :]}:
+            raise ValueError(
+                f"expected vectors of shape {tuple(points.shape)}, one for each point, and got "
+                f"{tuple(vectors.shape)}; try torch.ones_like(points)"
+            )
+        scaled = (vectors.detach() / self.half_width).reshape(-1, *points.shape)
+        product = derivatives.hessian_vector_product(layers, inputs, scaled)
+        return self._single(product) / self.half_width
 
     def weight_jacobian(self, points: torch.Tensor, *, gradients: bool = False):
         r"""Return the Jacobian of the values in the weights, :math:`\partial f(x_i)/\partial w_p`.
 
         Args:
-            points: As for :meth:`forward`, which raises the same errors.
+            points: As for :meth:`value_and_gradient`, which raises the same errors.
             gradients: If true, return as well the Jacobian of the input gradients,
                 :math:`\partial^2 f(x_i)/\partial x_k \partial w_p`.
 
         Returns:
             A tensor (n, P), the weights flattened as in :meth:`flat_weights`; with ``gradients`` a
             pair (n, P) and (n, d, P). For an ensemble each has a first axis more, of length S.
+
+        Source: Rumelhart, Hinton and Williams (1986).
 
         Example:
             The derivative in the last bias, that of the output, is 1:
@@ -200,30 +258,11 @@ class MLP(torch.nn.Module):
             >>> jacobian.shape, jacobian[:, -1].tolist()
             (torch.Size([3, 13]), [1.0, 1.0, 1.0])
         """
-        self._check(points)
-        in_one_network = torch.func.vmap(torch.func.jacrev(self.as_function(gradients)), (None, 0))
-        if self.members is None:
-            jacobian = in_one_network(self.flat_weights(), points)
-        else:
-            jacobian = torch.func.vmap(in_one_network, (0, None))(self.flat_weights(), points)
-        return (jacobian[..., 0, :], jacobian[..., 1:, :]) if gradients else jacobian[..., 0, :]
-
-    def as_function(self, gradients: bool = False):
-        r"""Return one network as a function of its flattened weights and of one point.
-
-        The function maps weights (P,) and a point (d,) to a tensor that holds the value, and with
-        ``gradients`` the d entries of the input gradient behind it. It suits :mod:`torch.func`.
-        """
-
-        def value(flat, point):
-            weights, biases = self._unflatten(flat)
-            return self._evaluate(weights, biases, point[None])[0]
-
-        def value_and_gradient(flat, point):
-            gradient, at_point = torch.func.grad_and_value(value, argnums=1)(flat, point)
-            return torch.cat([at_point[None], gradient])
-
-        return value_and_gradient if gradients else lambda flat, point: value(flat, point)[None]
+        layers, inputs = self._scaled(points)
+        if not gradients:
+            return self._single(derivatives.weight_jacobian(layers, inputs)[0])
+        axes = torch.diag(1.0 / self.half_width)[None, :, None, :]
+        return tuple(map(self._single, derivatives.weight_jacobian(layers, inputs, axes)))
 
     def flat_weights(self) -> torch.Tensor:
         r"""Return a copy of the weights as one vector (P,), or (S, P) for an ensemble.
@@ -244,10 +283,11 @@ class MLP(torch.nn.Module):
             raise ValueError(f"expected weights of shape {expected}, and got {tuple(flat.shape)}")
         if flat.dtype != self.centre.dtype:
             raise TypeError(f"expected weights in {self.centre.dtype}, and got {flat.dtype}")
-        weights, biases = self._unflatten(flat.detach())
+        layers = self.layers_from(flat.detach().reshape(-1, self.size))
         with torch.no_grad():
-            for parameter, entries in zip(self.parameters(), weights + biases, strict=True):
-                parameter.copy_(entries)
+            entries = layers.weights + layers.biases
+            for parameter, new in zip(self.parameters(), entries, strict=True):
+                parameter.copy_(new.reshape(parameter.shape))
 
     def member(self, index: int) -> MLP:
         r"""Return a copy of one member of an ensemble as a single network."""
@@ -263,6 +303,39 @@ class MLP(torch.nn.Module):
         single.biases = torch.nn.ParameterList(b.detach()[index].clone() for b in self.biases)
         return single
 
+    @classmethod
+    def from_sequential(cls, sequential: torch.nn.Sequential) -> MLP:
+        r"""Return a single network with the layers of a :class:`torch.nn.Sequential`.
+
+        The layers are :class:`torch.nn.Linear` and one activation in turn, and the last has one
+        output; :class:`torch.nn.Flatten` may follow it. The weights are copied and converted to
+        float64, which is exact. A softplus becomes the exact :math:`\log(1 + e^z)`, from which
+        torch's, with its usual threshold, is up to 2e-9 away.
+
+        Args:
+            sequential: The network, on the CPU.
+
+        Raises:
+            TypeError: This is no ``Sequential``.
+            ValueError: A layer is of another kind, or the shapes do not fit.
+
+        Source: the definition of a network above.
+
+        Example:
+            >>> torch_layers = MLP(2, (7, 5), activation="sin", rng=4).to_sequential()
+            >>> model = MLP.from_sequential(torch_layers)
+            >>> model.inputs, model.hidden, model.activation
+            (2, (7, 5), 'sin')
+        """
+        linears, activation = _layers_of(sequential)
+        widths = [linears[0].in_features, *(linear.out_features for linear in linears)]
+        model = cls(widths[0], tuple(widths[1:-1]), activation=activation, rng=0)
+        with torch.no_grad():
+            for linear, weight, bias in zip(linears, model.weights, model.biases, strict=True):
+                weight.copy_(linear.weight.T)
+                bias.zero_() if linear.bias is None else bias.copy_(linear.bias)
+        return model
+
     def to_sequential(self) -> torch.nn.Sequential:
         r"""Return a :class:`torch.nn.Sequential` that gives the same values (n,) as one network."""
         if self.members is not None:
@@ -277,35 +350,43 @@ class MLP(torch.nn.Module):
             with torch.no_grad():
                 linear.weight.copy_(weight.T)
                 linear.bias.copy_(bias)
-            layers += [linear, ACTIVATIONS[self.activation]]
+            layers += [linear, ACTIVATIONS[self.activation].layer]
         return torch.nn.Sequential(*layers[:-1], torch.nn.Flatten(0))
 
     def _evaluate(self, weights, biases, points):
         """Return the values at (..., n, d), for weights (in, out) or (S, in, out)."""
-        activate, weights, biases = ACTIVATIONS[self.activation], list(weights), list(biases)
+        activate, weights, biases = ACTIVATIONS[self.activation].layer, list(weights), list(biases)
         layer = (points - self.centre) / self.half_width
         for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
             layer = activate(layer @ weight + bias.unsqueeze(-2))
         return (layer @ weights[-1] + biases[-1].unsqueeze(-2)).squeeze(-1)
 
-    def _unflatten(self, flat):
-        """Split (..., P) into the lists of weights (..., in, out) and of biases (..., out)."""
-        shapes = list(pairwise((self.inputs, *self.hidden, 1)))
-        sizes = [rows * columns for rows, columns in shapes] + [width for _, width in shapes]
-        pieces, count = flat.split(sizes, -1), len(shapes)
-        weights = [w.unflatten(-1, shape) for w, shape in zip(pieces[:count], shapes, strict=True)]
-        return weights, list(pieces[count:])
+    def layers_from(self, flat: torch.Tensor) -> Layers:
+        """Return the layers that weights (S, P), laid out as in :meth:`flat_weights`, stand for."""
+        return Layers.from_flat(flat, (self.inputs, *self.hidden, 1), ACTIVATIONS[self.activation])
+
+    def scaled(self, points: torch.Tensor) -> torch.Tensor:
+        """Return the points in the units of the domain, as the first layer sees them."""
+        return (points - self.centre) / self.half_width
+
+    def _scaled(self, points):
+        """Return the layers and the scaled points, once both are sound."""
+        self._check(points)
+        if not all(parameter.isfinite().all() for parameter in self.parameters()):
+            raise ValueError(
+                "expected finite weights, and got infinite ones or NaN; "
+                "try a smaller learning rate, or fit the network anew"
+            )
+        flat = self.flat_weights().reshape(-1, self.size)
+        return self.layers_from(flat), self.scaled(points.detach())
+
+    def _single(self, result):
+        """Return a result with a member axis, or without it for a single network."""
+        return result[0] if self.members is None else result
 
     def _check(self, points):
-        """Raise unless ``points`` is a tensor (n, d) in the dtype of the weights."""
-        if not isinstance(points, torch.Tensor):
-            kind = type(points).__name__
-            raise TypeError(f"expected a tensor, and got {kind}; try torch.from_numpy(points)")
-        if points.dtype != self.centre.dtype:
-            raise TypeError(
-                f"expected points in {self.centre.dtype}, as the weights are, and got "
-                f"{points.dtype}; try points.to({self.centre.dtype})"
-            )
+        """Raise unless ``points`` is a tensor (n, d) as the weights are."""
+        self._check_kind(points, "points")
         if points.ndim != 2 or points.shape[1] != self.inputs:
             flat = points.ndim < 2 or (self.inputs == 1 and 1 in points.shape)
             hint = f"points.reshape(-1, {self.inputs})" if flat else "a row for each point"
@@ -313,6 +394,53 @@ class MLP(torch.nn.Module):
                 f"expected points of shape (n, {self.inputs}), and got {tuple(points.shape)}; "
                 f"try {hint}"
             )
+
+    def _check_kind(self, tensor, name):
+        """Raise unless this is a tensor in the dtype and on the device of the weights."""
+        if not isinstance(tensor, torch.Tensor):
+            kind = type(tensor).__name__
+            raise TypeError(f"expected a tensor, and got {kind}; try torch.from_numpy({name})")
+        for what in ("dtype", "device"):
+            ours, theirs = getattr(self.centre, what), getattr(tensor, what)
+            if ours != theirs:
+                raise TypeError(
+                    f"expected {name} in {ours}, as the weights are, and got {theirs}; "
+                    f"try {name}.to({str(ours) if what == 'dtype' else repr(str(ours))})"
+                )
+
+
+def _layers_of(sequential):
+    """Return the linear layers of a plain perceptron, and the name of its activation."""
+    if not isinstance(sequential, torch.nn.Sequential):
+        kind = type(sequential).__name__
+        raise TypeError(f"expected a torch.nn.Sequential, and got {kind}")
+    layers = [layer for layer in sequential if not isinstance(layer, torch.nn.Flatten)]
+    linears, between = layers[::2], layers[1::2]
+    names = {_activation_of(layer) for layer in between}
+    plain = len(linears) == len(between) + 1 and len(names) == 1 and None not in names
+    if not plain or not all(isinstance(layer, torch.nn.Linear) for layer in linears):
+        kinds = ", ".join(type(layer).__name__ for layer in sequential)
+        raise ValueError(
+            "expected Linear layers with one activation between them, among "
+            f"{', '.join(ACTIVATIONS)}, and got {kinds}; other modules go to gradnotes.gaps as they are"
+        )
+    for before, after in pairwise(linears):
+        if before.out_features != after.in_features:
+            raise ValueError(
+                f"expected layers that fit, and got {before.out_features} outputs before "
+                f"{after.in_features} inputs"
+            )
+    if linears[-1].out_features != 1:
+        raise ValueError(f"expected one output, and got {linears[-1].out_features}")
+    return linears, names.pop()
+
+
+def _activation_of(layer):
+    """Return the name of an activation layer, or None."""
+    for name, activation in ACTIVATIONS.items():
+        if type(layer) is type(activation.layer):
+            return None if getattr(layer, "beta", 1) != 1 else name
+    return None
 
 
 def _draw(widths, members, scale, generator):
