@@ -422,7 +422,7 @@ def _layers_of(sequential):
         kinds = ", ".join(type(layer).__name__ for layer in sequential)
         raise ValueError(
             "expected Linear layers with one activation between them, among "
-            f"{', '.join(ACTIVATIONS)}, and got {kinds}; other modules go to gradnotes.gaps as they are"
+            f"{', '.join(ACTIVATIONS)}, and got {kinds}; gradnotes.gaps takes any module as it is"
         )
     for before, after in pairwise(linears):
         if before.out_features != after.in_features:

@@ -1,15 +1,26 @@
-r"""Solvers for networks: Levenberg-Marquardt and Adam, for one network or an ensemble at once.
+r"""Solvers for networks: Levenberg-Marquardt, L-BFGS and Adam, for one network or an ensemble.
 
-They train in place and check nothing; :func:`gradnotes.fitting.fit` does that around them.
+They minimise the squared residuals of a :class:`Problem` over flattened weights (S, P), and check
+nothing; :func:`gradnotes.fitting.fit` does that around them. Each returns the new weights, the
+history of the loss, (steps + 1, S), and which members stalled, (S,).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.optimize import minimize
 from tqdm import tqdm
+
+from gradnotes import derivatives
+
+# The number of matrix entries that Levenberg-Marquardt keeps at once: 128 MiB of float64.
+ENTRIES = 2**24
+MEMORY = 5
 
 
 class FitDiverged(RuntimeError):  # noqa: N818 (the name says what happened)
@@ -19,125 +30,271 @@ class FitDiverged(RuntimeError):  # noqa: N818 (the name says what happened)
         hint = (
             'a smaller learning_rate, a smaller scale, or method="levenberg-marquardt"'
             if step > 0
-            else "data of smaller size, or a network with finite weights and a smaller scale"
+            else "data of smaller size, or a network with a smaller scale"
         )
         super().__init__(f"the loss at step {step} is {loss}, expected a finite number; try {hint}")
         self.step, self.loss = step, loss
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
-    """Points (n, d), wanted outputs (S, n, k) and the factors (k,) of their residuals."""
+class Problem:
+    r"""The residuals of networks at n points, in values and in slopes along q directions.
 
-    points: torch.Tensor
-    wanted: torch.Tensor
-    factors: torch.Tensor
+    With :math:`s_{ki} = u_{ki} \cdot \nabla f(x_i)`, the residuals are
+    :math:`(f(x_i) - y_i)/\sqrt n` and :math:`(s_{ki} - t_{ki})/\sqrt n`, in this order; the loss is
+    the sum of their squares.
 
-
-def levenberg_marquardt(model, data, steps, tolerance):
-    """Fit in place; each member has its own damping, and stops by itself.
-
-    A trial step whose loss is not finite counts as a rejected one.
+    Attributes:
+        layers_from: Maps weights (S, P) to the layers of S networks.
+        inputs: The points, in the units that the first layer sees: shape (n, d).
+        values: The wanted values y, of shape (S, n).
+        slopes: The wanted slopes t, of shape (S, q, n), or None.
+        directions: The directions u, of shape (S or 1, q, n or 1, d), or None.
     """
-    linearise = _linearisation(model, data)
-    flat = model.flat_weights().reshape(-1, model.size)
-    running = torch.arange(len(flat))
-    residuals, jacobian = linearise(flat, running)
+
+    layers_from: Callable
+    inputs: torch.Tensor
+    values: torch.Tensor
+    slopes: torch.Tensor | None = None
+    directions: torch.Tensor | None = None
+
+    @property
+    def count(self) -> int:
+        """The number of residuals of one network."""
+        return len(self.inputs) * (1 + (0 if self.slopes is None else self.slopes.shape[1]))
+
+    def some(self, members=slice(None), rows=slice(None)) -> Problem:
+        """Return the problem for some of the members, at some of the points."""
+        slopes, directions = self.slopes, self.directions
+        if slopes is not None:
+            slopes = slopes[members][:, :, rows]
+            directions = directions[members] if len(directions) > 1 else directions
+            directions = directions[:, :, rows] if directions.shape[2] > 1 else directions
+        return Problem(
+            layers_from=self.layers_from,
+            inputs=self.inputs[rows],
+            values=self.values[members][:, rows],
+            slopes=slopes,
+            directions=directions,
+        )
+
+    def residuals(self, flat: torch.Tensor) -> torch.Tensor:
+        """Return the residuals, (S, count)."""
+        layers = self.layers_from(flat)
+        if self.slopes is None:
+            residuals = derivatives.values(layers, self.inputs) - self.values
+        else:
+            values, gradients = derivatives.value_and_gradient(layers, self.inputs)
+            slopes = (gradients.unsqueeze(1) * self.directions).sum(-1) - self.slopes
+            residuals = torch.cat([values - self.values, slopes.flatten(1)], 1)
+        return residuals / math.sqrt(len(self.inputs))
+
+    def gram(self, flat: torch.Tensor) -> torch.Tensor:
+        """Return J J^T for the Jacobian J of the residuals: (S, count, count)."""
+        layers = self.layers_from(flat)
+        return derivatives.weight_gram(layers, self.inputs, self.directions) / len(self.inputs)
+
+    def pulled_back(self, flat: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        """Return J^T times vectors (S, count): (S, P)."""
+        count = len(self.inputs)
+        vectors = vectors / math.sqrt(count)
+        of_gradients = None
+        if self.slopes is not None:
+            of_slopes = vectors[:, count:].unflatten(1, (-1, count))
+            of_gradients = (of_slopes.unsqueeze(-1) * self.directions).sum(1)
+
+        def cotangents(rows, group, values, gradients):
+            b = None if of_gradients is None else of_gradients[group, rows]
+            return vectors[group, :count][:, rows], b
+
+        return derivatives.weight_gradient(self.layers_from(flat), self.inputs, cotangents)
+
+    def jacobian(self, flat: torch.Tensor) -> torch.Tensor:
+        """Return the Jacobian J of the residuals in the weights: (S, count, P)."""
+        layers = self.layers_from(flat)
+        of_values, *of_slopes = derivatives.weight_jacobian(layers, self.inputs, self.directions)
+        rows = [of_values, *(block.transpose(1, 2).flatten(1, 2) for block in of_slopes)]
+        return torch.cat(rows, 1) / math.sqrt(len(self.inputs))
+
+    def normal_matrix(self, flat: torch.Tensor) -> torch.Tensor:
+        """Return J^T J, (S, P, P), from J at a thousand points at a time."""
+        count, total = len(self.inputs), 0.0
+        for first in range(0, count, derivatives.ROWS):
+            part = self.some(rows=slice(first, first + derivatives.ROWS))
+            jacobian = part.jacobian(flat)
+            total = total + (jacobian.mT @ jacobian) * (len(part.inputs) / count)
+        return total
+
+    def loss_and_gradient(self, flat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the loss, (S,), and its gradient in the weights, (S, P), in one pass."""
+        count = len(self.inputs)
+        loss = torch.zeros(len(flat), dtype=flat.dtype)
+
+        def cotangents(rows, group, values, gradients):
+            part = self.some(group, rows)
+            a, b = values - part.values, None
+            loss[group] += a.square().sum(1)
+            if self.slopes is not None:
+                off = (gradients.unsqueeze(1) * part.directions).sum(-1) - part.slopes
+                loss[group] += off.square().sum((1, 2))
+                b = (off.unsqueeze(-1) * part.directions).sum(1) * (2.0 / count)
+            return a * (2.0 / count), b
+
+        gradient = derivatives.weight_gradient(self.layers_from(flat), self.inputs, cotangents)
+        return loss / count, gradient
+
+
+def levenberg_marquardt(problem, flat, steps, tolerance):
+    """Fit members in groups, as many at a time as keep ``ENTRIES`` matrix entries."""
+    side = min(problem.count, flat.shape[1])
+    groups = torch.arange(len(flat)).split(max(1, ENTRIES // side**2))
+    with _progress(steps * len(groups)) as bar:
+        fits = []
+        for group in groups:
+            fits.append(_fit_group(problem.some(group), flat[group], steps, tolerance, bar))
+            bar.update(steps * len(fits) - bar.n)
+    weights, histories, stalled = zip(*fits, strict=True)
+    return torch.cat(weights), _side_by_side(histories), torch.cat(stalled)
+
+
+def _fit_group(problem, flat, steps, tolerance, bar):
+    """Fit members that all have a damping of their own, and stop by themselves.
+
+    A step is accepted if the loss falls below the largest of the last ``MEMORY`` accepted ones: a
+    fit that may go uphill for a while does not creep along the floor of a curved valley. The best
+    weights so far are kept, and the history is that of their loss. A trial whose loss is not finite
+    is rejected.
+
+    A member whose step by Cholesky's method is rejected at a damping near the rounding errors of
+    its matrix is solved by orthogonal factors from then on: dearer, but accurate there.
+    """
+    wide = flat.shape[1] > problem.count
+    matrix_of = Problem.gram if wide else Problem.normal_matrix
+    flat, best_flat = flat.clone(), flat.clone()
+    residuals = problem.residuals(flat)
     loss = residuals.square().sum(1)
-    history = [loss.clone()]
     _check_finite(loss, 0)
-    unit = jacobian.square().sum((1, 2)) / min(jacobian.shape[1:])
+    best, recent = loss.clone(), loss.repeat(MEMORY, 1)
+    history = [best.clone()]
+    matrix = matrix_of(problem, flat)
+    unit = matrix.diagonal(dim1=-2, dim2=-1).mean(-1)
     damping = 1e-3 * unit
-    for _ in _progress(steps):
-        running = ((loss.sqrt() > tolerance) & (damping <= 1e8 * unit)).nonzero()[:, 0]
-        if len(running) == 0:
+    careful = torch.zeros(len(flat), dtype=torch.bool)
+    for _ in range(steps):
+        running = (best.sqrt() > tolerance) & (damping <= 1e8 * unit)
+        if not running.any():
             break
-        change = _damped_step(jacobian[running], residuals[running], damping[running])
-        trial = flat[running] + change
-        trial_residuals, trial_jacobian = linearise(trial, running)
+        trial, trial_residuals = flat.clone(), torch.full_like(residuals, torch.nan)
+        for solve, members in ((_step, running & ~careful), (_orthogonal_step, running & careful)):
+            if members.any():
+                now = (flat[members], residuals[members], damping[members], matrix[members])
+                trial[members] += solve(problem.some(members), wide, *now)
+        trial_residuals[running] = problem.some(running).residuals(trial[running])
         trial_loss = trial_residuals.square().sum(1)
         # A decrease within rounding error is none: without this the fit would wander for ever.
-        better = trial_loss < loss[running] * (1.0 - 1e-12)
-        accepted = running[better]
-        flat[accepted], residuals[accepted] = trial[better], trial_residuals[better]
-        jacobian[accepted], loss[accepted] = trial_jacobian[better], trial_loss[better]
-        damping[running] *= torch.where(better, 0.1, 3.0).to(damping.dtype)
+        better = trial_loss < recent.amax(0) * (1.0 - 1e-12)
+        flat[better], residuals[better] = trial[better], trial_residuals[better]
+        recent = torch.where(better, torch.cat([recent[1:], trial_loss[None]]), recent)
+        lowest = trial_loss < best
+        best[lowest], best_flat[lowest] = trial_loss[lowest], trial[lowest]
+        careful |= running & ~better & (damping < 1e-11 * unit)
+        renewed = better & ~careful
+        if renewed.any():
+            matrix[renewed] = matrix_of(problem.some(renewed), flat[renewed])
+        damping[running] *= torch.where(better, 0.1, 3.0).to(damping.dtype)[running]
         damping = torch.maximum(damping, 1e-20 * unit)
-        history.append(loss.clone())
-    model.set_flat_weights(flat.reshape(model.flat_weights().shape))
-    return torch.stack(history), (damping > 1e8 * unit).numpy()
+        history.append(best.clone())
+        bar.update()
+    return best_flat, torch.stack(history), damping > 1e8 * unit
 
 
-def _linearisation(model, data):
-    """Return a function from flat weights to the residuals (S, m) and their Jacobian (S, m, P)."""
-    function = model.as_function(gradients=data.wanted.shape[-1] > 1)
+def _step(problem, wide, flat, residuals, damping, matrix):
+    r"""Solve :math:`(J^T J + \lambda I) \delta = -J^T r`, or in the dual form.
 
-    def twice(flat, point):
-        outputs = function(flat, point)
-        return outputs, outputs
-
-    at_points = torch.func.vmap(torch.func.jacrev(twice, has_aux=True), (None, 0))
-    in_members = torch.func.vmap(at_points, (0, None))
-    factors = data.factors / math.sqrt(len(data.points))
-
-    def linearise(flat, members):
-        jacobian, outputs = in_members(flat, data.points)
-        residuals = (outputs - data.wanted[members]) * factors
-        return residuals.flatten(1), (jacobian * factors[:, None]).flatten(1, 2)
-
-    return linearise
-
-
-def _damped_step(jacobian, residuals, damping):
-    r"""Solve :math:`(J^T J + \lambda I) \delta = -J^T r`, by the smaller of the two Gram matrices.
-
-    Where Cholesky's method fails the step is not a number, and so is rejected.
+    The dual form, for more weights than residuals, is
+    :math:`\delta = -J^T (J J^T + \lambda I)^{-1} r`. Where Cholesky's method fails the step is not
+    a number, and so is rejected.
     """
-    wide = jacobian.shape[2] > jacobian.shape[1]
-    factor = jacobian.mT if wide else jacobian
-    gram = factor.mT @ factor
-    gram.diagonal(dim1=-2, dim2=-1).add_(damping[:, None])
-    lower, failed = torch.linalg.cholesky_ex(gram)
-    right = residuals[..., None] if wide else jacobian.mT @ residuals[..., None]
-    step = torch.cholesky_solve(right, lower)
-    step = -(factor @ step if wide else step)[..., 0]
+    matrix = matrix.clone()
+    matrix.diagonal(dim1=-2, dim2=-1).add_(damping[:, None])
+    lower, failed = torch.linalg.cholesky_ex(matrix)
+    right = residuals if wide else problem.pulled_back(flat, residuals)
+    step = torch.cholesky_solve(right[..., None], lower)[..., 0]
+    step = -(problem.pulled_back(flat, step) if wide else step)
     return step.masked_fill((failed > 0)[:, None], torch.nan)
 
 
-@torch.enable_grad()
-def adam(model, data, steps, learning_rate, batch_size, generator):
-    """Fit in place, and return the history of the loss."""
-    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate)
-    batches = _batches(len(data.points), batch_size, generator)
+def _orthogonal_step(problem, wide, flat, residuals, damping, matrix):
+    r"""Solve the same, as least squares with J and :math:`\sqrt\lambda I` side by side.
+
+    For more weights than residuals the solution of least norm is taken, without its last part.
+    """
+    steps = []
+    for s in range(len(flat)):
+        jacobian = problem.some(slice(s, s + 1)).jacobian(flat[s : s + 1])[0]
+        side = torch.eye(min(jacobian.shape), dtype=flat.dtype) * damping[s].sqrt()
+        system = torch.cat([jacobian, side], 1 if wide else 0)
+        right = torch.nn.functional.pad(-residuals[s], (0, 0 if wide else len(side)))
+        found = torch.linalg.lstsq(system, right[:, None], driver="gels").solution
+        steps.append(found[: flat.shape[1], 0])
+    return torch.stack(steps)
+
+
+def lbfgs(problem, flat, steps, tolerance):
+    """Fit one member after another by SciPy's L-BFGS-B, without bounds."""
+    fits = []
+    with _progress(steps * len(flat)) as bar:
+        for s in range(len(flat)):
+            fits.append(_fit_member(problem.some(slice(s, s + 1)), flat[s], steps, tolerance, bar))
+            bar.update(steps * len(fits) - bar.n)
+    weights, histories, stalled = zip(*fits, strict=True)
+    return torch.stack(weights), _side_by_side(histories), torch.tensor(stalled)
+
+
+def _fit_member(problem, flat, steps, tolerance, bar):
+    def loss_and_gradient(weights):
+        loss, gradient = problem.loss_and_gradient(torch.from_numpy(weights)[None])
+        return loss.item(), gradient[0].numpy()
+
+    history = [loss_and_gradient(flat.numpy())[0]]
+    _check_finite(torch.tensor(history), 0)
+
+    def after_step(intermediate_result):
+        history.append(float(intermediate_result.fun))
+        _check_finite(torch.tensor(history[-1:]), len(history) - 1)
+        bar.update()
+        if math.sqrt(history[-1]) <= tolerance:
+            raise StopIteration
+
+    if math.sqrt(history[0]) <= tolerance:
+        return flat, torch.tensor(history)[:, None], False
+    options = {"maxiter": steps, "maxfun": 50 * steps, "ftol": 0.0, "gtol": 0.0, "maxcor": 20}
+    found = minimize(loss_and_gradient, flat.numpy().copy(), jac=True, method="L-BFGS-B",
+                     callback=after_step, options=options)  # fmt: skip
+    stalled = len(history) <= steps
+    return torch.from_numpy(np.array(found.x)), torch.tensor(history)[:, None], stalled
+
+
+def adam(problem, flat, steps, learning_rate, batch_size, generator):
+    """Fit all members at once; the learning rate falls to 0 along half a cosine."""
+    flat = flat.clone().requires_grad_(True)
+    optimiser = torch.optim.Adam([flat], lr=learning_rate)
+    batches = _batches(len(problem.inputs), batch_size, generator)
     history = []
-    for step in _progress(steps):
-        loss = _loss(model, data, next(batches))
-        _check_finite(loss.detach(), step)
-        history.append(loss.detach())
-        optimiser.zero_grad()
-        loss.sum().backward()
-        optimiser.param_groups[0]["lr"] = learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
-        optimiser.step()
-    optimiser.zero_grad()
-    history.append(_loss(model, data, slice(None)).detach())
+    with _progress(steps) as bar:
+        for step in range(steps):
+            part = problem.some(rows=next(batches))
+            loss, flat.grad = part.loss_and_gradient(flat.detach())
+            _check_finite(loss, step)
+            history.append(loss)
+            cosine = (1 + math.cos(math.pi * step / steps)) / 2
+            optimiser.param_groups[0]["lr"] = learning_rate * cosine
+            optimiser.step()
+            bar.update()
+    flat = flat.detach()
+    history.append(problem.residuals(flat).square().sum(1))
     _check_finite(history[-1], steps)
-    return torch.stack(history)
-
-
-def _loss(model, data, rows):
-    """Return the loss on some of the points, per member (S,)."""
-    residuals = outputs_of(model, data, rows, create_graph=True) - data.wanted[:, rows]
-    return (residuals * data.factors).square().sum(2).mean(1)
-
-
-def outputs_of(model, data, rows, create_graph):
-    """Return values, with input gradients behind them if they are fitted: (S, n, k)."""
-    if data.wanted.shape[-1] == 1:
-        outputs = model(data.points[rows])[..., None]
-    else:
-        values, gradients = model.value_and_gradient(data.points[rows], create_graph=create_graph)
-        outputs = torch.cat([values[..., None], gradients], -1)
-    return outputs if model.members else outputs[None]
+    return flat, torch.stack(history), torch.zeros(len(flat), dtype=torch.bool)
 
 
 def _batches(count, batch_size, generator):
@@ -149,9 +306,19 @@ def _batches(count, batch_size, generator):
         yield from torch.from_numpy(generator.permutation(count)).split(batch_size)
 
 
-def _progress(steps):
-    """Return range(steps) with a progress bar, which only a terminal shows."""
-    return tqdm(range(steps), desc="fit", disable=None, leave=False, delay=1.0)
+def _side_by_side(histories):
+    """Return histories (steps + 1, S) as one; those that ended early keep their last loss."""
+    longest = max(len(history) for history in histories)
+    padded = [
+        torch.cat([history, history[-1:].expand(longest - len(history), -1)])
+        for history in histories
+    ]
+    return torch.cat(padded, 1)
+
+
+def _progress(total):
+    """Return a progress bar, which only a terminal shows."""
+    return tqdm(total=total, desc="fit", unit="step", disable=None, leave=False, delay=1.0)
 
 
 def _check_finite(loss, step):
