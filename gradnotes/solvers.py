@@ -252,27 +252,36 @@ def lbfgs(problem, flat, steps, tolerance):
 
 
 def _fit_member(problem, flat, steps, tolerance, bar):
+    """Fit one member, from weights (P,), until the tolerance is reached or SciPy gives up."""
+
     def loss_and_gradient(weights):
         loss, gradient = problem.loss_and_gradient(torch.from_numpy(weights)[None])
         return loss.item(), gradient[0].numpy()
 
-    history = [loss_and_gradient(flat.numpy())[0]]
-    _check_finite(torch.tensor(history), 0)
+    history = problem.residuals(flat[None]).square().sum(1)
+    _check_finite(history, 0)
+    if history[0].sqrt() <= tolerance:
+        return flat, history[:, None], False
 
     def after_step(intermediate_result):
-        history.append(float(intermediate_result.fun))
-        _check_finite(torch.tensor(history[-1:]), len(history) - 1)
+        nonlocal history
+        loss = torch.tensor([intermediate_result.fun], dtype=flat.dtype)
+        _check_finite(loss, len(history))
+        history = torch.cat([history, loss])
         bar.update()
-        if math.sqrt(history[-1]) <= tolerance:
+        if loss[0].sqrt() <= tolerance:
             raise StopIteration
 
-    if math.sqrt(history[0]) <= tolerance:
-        return flat, torch.tensor(history)[:, None], False
     options = {"maxiter": steps, "maxfun": 50 * steps, "ftol": 0.0, "gtol": 0.0, "maxcor": 20}
-    found = minimize(loss_and_gradient, flat.numpy().copy(), jac=True, method="L-BFGS-B",
-                     callback=after_step, options=options)  # fmt: skip
-    stalled = len(history) <= steps
-    return torch.from_numpy(np.array(found.x)), torch.tensor(history)[:, None], stalled
+    found = minimize(
+        loss_and_gradient,
+        flat.numpy().copy(),
+        jac=True,
+        method="L-BFGS-B",
+        callback=after_step,
+        options=options,
+    )
+    return torch.from_numpy(np.array(found.x)), history[:, None], len(history) <= steps
 
 
 def adam(problem, flat, steps, learning_rate, batch_size, generator):
