@@ -116,9 +116,9 @@ class MLP(torch.nn.Module):
             raise ValueError(f"expected a finite scale above 0, and got {scale}; try scale=2.0")
         self.inputs, self.hidden = widths[0], widths[1:-1]
         self.activation, self.members = activation, members
-        centre, half_width = _checked_domain(domain, inputs)
-        self.register_buffer("centre", torch.from_numpy(centre))
-        self.register_buffer("half_width", torch.from_numpy(half_width))
+        pairs = checked_domain([(-1.0, 1.0)] * inputs if domain is None else domain, inputs)
+        self.register_buffer("centre", torch.from_numpy(pairs.mean(axis=1)))
+        self.register_buffer("half_width", torch.from_numpy((pairs[:, 1] - pairs[:, 0]) / 2))
         weights, biases = _draw(widths, members, scale, generator)
         self.weights = torch.nn.ParameterList(torch.from_numpy(w) for w in weights)
         self.biases = torch.nn.ParameterList(torch.from_numpy(b) for b in biases)
@@ -469,10 +469,24 @@ def _checked_sizes(inputs, hidden, members):
     return (int(inputs), *(int(width) for width in hidden), 1)
 
 
-def _checked_domain(domain, inputs):
-    """Return the centre and the half-width of each input's interval."""
+def checked_domain(domain: Sequence[tuple[float, float]], inputs: int) -> np.ndarray:
+    r"""Return a domain, one pair (low, high) for each input, as an array (d, 2).
+
+    Args:
+        domain: The pairs; for one input (low, high) is enough.
+        inputs: The number of inputs.
+
+    Raises:
+        ValueError: The pairs are not finite, not in order, or not as many as the inputs.
+
+    Source: the definition of a domain in the book.
+
+    Example:
+        >>> checked_domain((0, 2), 1)
+        array([[0., 2.]])
+    """
     try:
-        pairs = np.array([(-1.0, 1.0)] * inputs if domain is None else domain, dtype=np.float64)
+        pairs = np.array(domain, dtype=np.float64)
     except (TypeError, ValueError):
         pairs = np.empty(0)
     if inputs == 1 and pairs.shape == (2,):
@@ -484,4 +498,4 @@ def _checked_domain(domain, inputs):
             f"expected a domain of {inputs} finite pairs (low, high) with low < high, "
             f"and got {domain!r}"
         )
-    return pairs.mean(axis=1), (pairs[:, 1] - pairs[:, 0]) / 2
+    return pairs

@@ -89,6 +89,12 @@ def _call(function: Callable, rows: FloatArray, target: "Target") -> list:
     return columns
 
 
+def grid_over(domain: Sequence[tuple[float, float]], per_axis: int) -> FloatArray:
+    """Give an equally spaced grid, (per_axis**d, d), edges included, last variable fastest."""
+    axes = [np.linspace(low, high, per_axis, dtype=np.float64) for low, high in domain]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
+
+
 class Target:
     r"""A function of d variables on a box, with its exact gradient and Hessian.
 
@@ -181,8 +187,7 @@ class Target:
             raise ValueError(f"expected a whole number of points >= 2, got {per_axis!r}; try 11")
         if not np.isfinite(self.domain).all():
             raise ValueError(f"expected a finite domain for a grid, got {self.domain}")
-        axes = [np.linspace(low, high, per_axis, dtype=np.float64) for low, high in self.domain]
-        return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, self.dimension)
+        return grid_over(self.domain, per_axis)
 
     def __add__(self, other: "Target") -> "Target":
         """Give the sum on the common domain; numbers are sums of the numbers of the two parts."""

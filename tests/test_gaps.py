@@ -5,7 +5,7 @@ import pytest
 import sympy as sp
 import torch
 
-from gradnotes.gaps import measure_gaps, residual
+from gradnotes.gaps import estimate_gaps, measure_gaps, residual
 from gradnotes.networks import MLP
 from gradnotes.targets import Target
 
@@ -188,6 +188,171 @@ def test_one_point_is_enough():
     gaps = measure_gaps(Mapping(lambda p: p[:, 0] * p[:, 1]), ZERO, [[0.5, -2.0]])
     assert gaps.value == 1.0
     assert gaps.gradient == pytest.approx(np.sqrt(4.25), rel=1e-15)
+
+
+class WithShortcut(torch.nn.Module):
+    """A reader's module: float32, a residual connection, dropout, normalisation."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.middle, self.last = (
+            torch.nn.utils.skip_init(torch.nn.Linear, *shape) for shape in ((2, 8), (8, 8), (8, 1))
+        )
+        self.dropout, self.normalise = torch.nn.Dropout(0.5), torch.nn.LayerNorm(8)
+        generator = torch.Generator().manual_seed(4)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.copy_(0.5 * torch.randn(parameter.shape, generator=generator))
+
+    def forward(self, points):
+        hidden = torch.tanh(self.first(points))
+        hidden = hidden + self.dropout(torch.tanh(self.middle(self.normalise(hidden))))
+        return self.last(hidden)
+
+
+def test_a_readers_module_goes_through_unchanged():
+    model = WithShortcut().eval()
+    twin = copy.deepcopy(model).double()
+    for points in (POINTS, POINTS[:1]):
+        values, gradients = residual(model, WAVE, points)
+        assert values.shape == (len(points),)
+        inputs = torch.from_numpy(points).requires_grad_(True)
+        outputs = twin(inputs)[:, 0]
+        (slopes,) = torch.autograd.grad(outputs.sum(), inputs)
+        np.testing.assert_allclose(values, WAVE.value(points) - outputs.detach().numpy(), atol=2e-6)
+        np.testing.assert_allclose(gradients, WAVE.gradient(points) - slopes.numpy(), atol=1e-5)
+        assert measure_gaps(model, WAVE, points).dtype == "float32"
+    gaps = estimate_gaps(model, WAVE, points_count=256, rng=0)
+    assert (gaps.dtype, gaps.method) == ("float32", "autograd")
+    with pytest.raises(ValueError, match="Dropout draws random numbers"):
+        measure_gaps(model.train(), WAVE, POINTS)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("make", [lambda: layers(torch.nn.Tanh()), lambda: MLP(2, (3,), rng=0)])
+def test_parameters_that_are_not_finite_are_refused(make, bad):
+    model = make()
+    with torch.no_grad():
+        next(model.parameters())[0, 0] = bad
+    with pytest.raises(ValueError, match=r"finite parameters in (Sequential|MLP).*or NaN; try a"):
+        measure_gaps(model, WAVE, POINTS)
+
+
+def test_modules_without_data_or_on_two_devices_are_refused():
+    with pytest.raises(TypeError, match=r"Sequential on one device with data, and got meta; try"):
+        measure_gaps(layers(torch.nn.Tanh()).to("meta"), WAVE, POINTS)
+    model = layers(torch.nn.Tanh())
+    model[2] = model[2].to("meta")
+    with pytest.raises(TypeError, match="and got cpu, meta"):
+        measure_gaps(model, WAVE, POINTS)
+
+
+EXPONENTIAL = Target(sp.exp(X) * Y**2, (X, Y), [(0.0, 1.0), (-1.0, 2.0)])
+NOTHING = Target(sp.Integer(0), (X, Y), EXPONENTIAL.domain)
+
+
+def root_of_mean_square(*parts):
+    total = sum(part**2 for part in parts)
+    return float(sp.sqrt(sp.integrate(total, (X, 0, 1), (Y, -1, 2)) / 3))
+
+
+def test_the_interval_of_a_root_mean_square_holds_the_exact_one_19_times_in_20():
+    formula = EXPONENTIAL.expression
+    exact = (root_of_mean_square(formula), root_of_mean_square(formula.diff(X), formula.diff(Y)))
+    found = [estimate_gaps(NOTHING, EXPONENTIAL, points_count=1024, rng=s) for s in range(200)]
+    for interval, gap, value in zip(
+        ("value_interval", "gradient_interval"), ("value", "gradient"), exact, strict=True
+    ):
+        ends = np.array([getattr(gaps, interval) for gaps in found])
+        held = ((ends[:, 0] <= value) & (value <= ends[:, 1])).sum()
+        # 190 are expected, with a standard deviation of 3.1.
+        assert 180 <= held <= 199
+        assert np.median(ends[:, 1] - ends[:, 0]) < 0.015 * value
+        assert abs(np.mean([getattr(gaps, gap) for gaps in found]) - value) < 0.002 * value
+
+
+def test_more_points_give_a_narrower_interval_faster_than_independent_ones():
+    widths = []
+    for points_count in (2**8, 2**14):
+        ends = [
+            estimate_gaps(NOTHING, EXPONENTIAL, points_count=points_count, rng=s).value_interval
+            for s in range(8)
+        ]
+        widths.append(np.median([high - low for low, high in ends]))
+    # Independent points would gain a factor of 8, and begin wider.
+    assert widths[0] / widths[1] > 24
+    square, fourth = (root_of_mean_square(EXPONENTIAL.expression**k) for k in (1, 2))
+    independent = 2 * 1.96 * (fourth**2 - square**4) ** 0.5 / 2**4 / (2 * square)
+    assert widths[0] < independent / 3
+
+
+def test_an_estimate_for_an_ensemble_is_that_of_its_members():
+    model = MLP(2, (4,), members=3, domain=EXPONENTIAL.domain, rng=1)
+    gaps = estimate_gaps(model, EXPONENTIAL, points_count=64, rng=5)
+    assert gaps.gradient_interval.shape == (3, 2)
+    for s in range(3):
+        single = estimate_gaps(model.member(s), EXPONENTIAL, points_count=64, rng=5)
+        assert single.value == pytest.approx(gaps.value[s], rel=1e-13)
+        assert single.gradient_interval == pytest.approx(tuple(gaps.gradient_interval[s]))
+        low, high = single.value_interval
+        assert low < single.value < high
+    assert (gaps.points_count, gaps.sampling) == (64, "scrambled Sobol points")
+    assert gaps.method == "exact"
+
+
+@pytest.mark.parametrize(("asked", "got"), [(1, 16), (16, 16), (17, 32), (1000, 1024)])
+def test_the_number_of_points_is_rounded_up(asked, got):
+    assert estimate_gaps(NOTHING, EXPONENTIAL, points_count=asked, rng=0).points_count == got
+
+
+def test_a_maximum_over_a_domain_is_that_of_a_grid():
+    for asked, got in ((1, 4), (4, 4), (5, 9), (100, 100), (1000, 32**2)):
+        gaps = estimate_gaps(NOTHING, EXPONENTIAL, norm="max", points_count=asked)
+        assert (gaps.points_count, gaps.sampling, gaps.norm) == (got, "grid", "max")
+        assert gaps.value == pytest.approx(4 * np.e, rel=1e-15)
+        assert gaps.value_interval is None
+        assert gaps.gradient_interval is None
+    three = Target(sp.Symbol("a", real=True), sp.symbols("a b c", real=True), [(0, 1)] * 3)
+    assert estimate_gaps(three, three, norm="max", points_count=1000).points_count == 1000
+
+
+def test_the_domain_is_the_targets_unless_it_is_given():
+    model = MLP(2, (3,), rng=0)
+    options = {"norm": "max", "points_count": 4}
+    whole = estimate_gaps(ZERO, WAVE, **options)
+    assert whole.value == pytest.approx(np.sin(2) * np.e, rel=1e-14)
+    part = estimate_gaps(ZERO, WAVE, [(0, 1), (-2, 0)], **options)
+    assert part.value == pytest.approx(np.sin(1), rel=1e-14)
+    swapped = estimate_gaps(WAVE, model, **options)
+    assert swapped.value == pytest.approx(estimate_gaps(model, WAVE, **options).value)
+    line = Mapping(lambda p: 3.0 * p[:, 0])
+    assert estimate_gaps(line, MLP(1, (2,), rng=0), (0, 1), **options).points_count == 4
+    with pytest.raises(ValueError, match="a domain, since no side is a Target; try domain="):
+        estimate_gaps(model, line, rng=0)
+    for domain in ([(0, 1)], [(0, 1), (2, 2)], [(0, 1), (0, np.inf)], "ab", 3):
+        with pytest.raises(ValueError, match=r"a domain of 2 finite pairs.*try domain=\[\(0, 1"):
+            estimate_gaps(model, WAVE, domain, rng=0)
+    endless = Target(X, (X,), [(0, sp.oo)])
+    with pytest.raises(ValueError, match="a domain of 1 finite pairs"):
+        estimate_gaps(endless, endless, rng=0)
+
+
+def test_an_estimate_needs_a_seed_and_repeats_itself():
+    first, again, other = (
+        estimate_gaps(NOTHING, EXPONENTIAL, points_count=64, rng=seed) for seed in (3, 3, 4)
+    )
+    assert first == again
+    assert first != other
+    state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    with pytest.raises(TypeError, match=r"estimate_gaps needs rng=.*try rng=0"):
+        estimate_gaps(NOTHING, EXPONENTIAL)
+    assert torch.equal(torch.get_rng_state(), state[0])
+    assert (np.random.get_state()[1] == state[1]).all()  # noqa: NPY002
+    for count in (0, -5, 2.5, True, None):
+        with pytest.raises(ValueError, match="expected points_count"):
+            estimate_gaps(NOTHING, EXPONENTIAL, points_count=count, rng=0)
+    with pytest.raises(ValueError, match="among rms, max, and got 'mean'"):
+        estimate_gaps(NOTHING, EXPONENTIAL, norm="mean", rng=0)
 
 
 @pytest.mark.parametrize("model", [MLP(1, (3,), rng=0), Target(X, X, (-2, 2))], ids=["MLP", "1D"])
