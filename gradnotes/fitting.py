@@ -94,7 +94,7 @@ def fit(
 
     Levenberg-Marquardt solves a linear system in each step, whose side is the number of weights or
     of residuals, whichever is smaller; sides up to some thousand are practical. A step may raise
-    the loss, if it stays below the largest of the last five; the best weights are returned.
+    the loss, if it stays below the larger of the last two; the best weights are returned.
 
     Args:
         model: The network or ensemble to start from, in float64.
