@@ -26,7 +26,8 @@ LINE = np.linspace(-1, 1, 4001)
 @functools.cache
 def trained():
     """Eight networks with six units, fitted to values of F, nearly at rest."""
-    return fit(MLP(2, (6,), members=8, rng=0), POINTS, F.value(POINTS), rng=0).model
+    start = MLP(2, (6,), members=8, rng=0)
+    return fit(start, POINTS, F.value(POINTS), steps=2000, rng=0).model
 
 
 @functools.cache
