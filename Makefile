@@ -10,6 +10,7 @@ else
 endif
 READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
+BENCH := $(VENV)/.ready-bench
 
 # `make book STUDENT=1` leaves the solutions out (_ext/gn_student.py).
 ifneq ($(filter-out 0,$(STUDENT)),)
@@ -17,18 +18,19 @@ ifneq ($(filter-out 0,$(STUDENT)),)
   OUTPUT := --path-output _build/student
 endif
 
-.PHONY: help book test mutants lint lab notebooks serve lock clean
+.PHONY: help book test mutants bench lint lab notebooks serve lock clean
 
 help:
 	@echo "make book       build the book into _build/html"
 	@echo "                (with STUDENT=1: without solutions, into _build/student/_build/html)"
 	@echo "make test       run the tests"
 	@echo "make mutants    put errors into the formulas, and see that the tests catch each"
+	@echo "make bench      measure the package against its peers, into book/performance.json"
 	@echo "make lab        open the notebooks in JupyterLab"
 	@echo "make serve      show the built book on this machine"
 	@echo "make notebooks  build, and refresh notebooks/ from the chapters"
 	@echo "make lint       check style and layers"
-	@echo "make lock       refresh requirements.txt and requirements-dev.txt"
+	@echo "make lock       refresh requirements.txt, requirements-dev.txt and requirements-bench.txt"
 	@echo "make clean      remove what was built (the environment stays)"
 
 $(READY): requirements.txt pyproject.toml
@@ -41,6 +43,10 @@ $(DEV): $(READY) requirements-dev.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -r requirements-dev.txt
 	$(BIN)/python -c "import pathlib; pathlib.Path('$(DEV)').touch()"
 
+$(BENCH): $(READY) requirements-bench.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements-bench.txt
+	$(BIN)/python -c "import pathlib; pathlib.Path('$(BENCH)').touch()"
+
 book: $(READY)
 	$(BIN)/jupyter-book build . $(OUTPUT)
 
@@ -49,6 +55,9 @@ test: $(READY)
 
 mutants: $(READY)
 	$(BIN)/python tests/mutants.py
+
+bench: $(BENCH)
+	$(BIN)/python benchmarks/run.py
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks

@@ -1,4 +1,4 @@
-"""Refresh the two lock files, or (``--check``) see that they resolve on every system.
+"""Refresh the lock files, or (``--check``) see that they resolve on every system.
 
 A lock names one version of each package for all systems. What torch pins for itself on Linux with
 a GPU is left out: torch asks for exactly those versions, and its CPU wheel asks for none of them.
@@ -14,7 +14,11 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCK, DEV = ROOT / "requirements.txt", ROOT / "requirements-dev.txt"
+LOCK = ROOT / "requirements.txt"
+ADDED = {
+    "dev": (ROOT / "requirements-dev.txt", "the maintainers' own tools"),
+    "bench": (ROOT / "requirements-bench.txt", "the peers of the benchmarks"),
+}
 PINNED_BY_TORCH = re.compile(r"^(nvidia-|cuda-|triton\b)")
 SYSTEMS = {
     "Linux": "x86_64-unknown-linux-gnu",
@@ -58,12 +62,13 @@ def pins(path):
 
 
 def refresh(upgrade):
-    """Write both lock files."""
+    """Write the reader's lock, and what each further extra adds to it."""
     reader = lock("book", "test", kept=pins(LOCK), upgrade=upgrade)
-    everyone = lock("book", "test", "dev", kept=[*reader, *pins(DEV)], upgrade=False)
-    dev = [line for line in everyone if line not in reader]
     write(LOCK, "the reader's environment", [*reader, "-e ."])
-    write(DEV, "the maintainers' own tools", ["-r requirements.txt", *dev])
+    for extra, (path, whom) in ADDED.items():
+        everyone = lock("book", "test", extra, kept=[*reader, *pins(path)], upgrade=False)
+        added = [line for line in everyone if line not in reader]
+        write(path, whom, ["-r requirements.txt", *added])
 
 
 def write(path, whom, lines):

@@ -52,9 +52,10 @@ class Activation:
 
 
 def _tanh(z):
-    # tanh z = 2 sigmoid(2 z) - 1: torch's sigmoid takes a fifth of the time of its tanh, and the
-    # absolute error is the same, about 1e-16.
-    value = z.mul_(2.0).sigmoid_().mul_(2.0).sub_(1.0)
+    # With e = exp(2 z) - 1 this is e / (e + 2), which takes half the time of torch's own tanh and
+    # is as accurate, near 0 as well. Beyond 20 it is 1 to the last bit.
+    growth = z.clamp_(max=20.0).mul_(2.0).expm1_()
+    value = growth.div_(growth + 2.0)
     return value, 1.0 - value * value
 
 
@@ -321,8 +322,8 @@ def _products(rows, changes):
         ],
         1,
     )
-    flat = stack.flatten(1, 2)
-    return (flat @ flat.mT).unflatten(2, (-1, count)).unflatten(1, (-1, count))
+    flat, shape = stack.flatten(1, 2), (stack.shape[1], count)
+    return (flat @ flat.mT).unflatten(2, shape).unflatten(1, shape)
 
 
 def _times(rows, weight):

@@ -168,7 +168,7 @@ class MLP(torch.nn.Module):
             layers, inputs = self._scaled(points)
             value, gradient = derivatives.value_and_gradient(layers, inputs)
             return self._single(value), self._single(gradient) / self.half_width
-        self._check(points)
+        self._scaled(points)
         # Each member gets its own copy of the points: a shared one would sum their gradients.
         shape = points.shape if self.members is None else (self.members, *points.shape)
         inputs = points.detach().expand(shape).clone().requires_grad_(True)
@@ -316,7 +316,7 @@ class MLP(torch.nn.Module):
             sequential: The network, on the CPU.
 
         Raises:
-            TypeError: This is no ``Sequential``.
+            TypeError: This is no ``Sequential``, or its weights are complex or not on the CPU.
             ValueError: A layer is of another kind, or the shapes do not fit.
 
         Source: the definition of a network above.
@@ -350,7 +350,7 @@ class MLP(torch.nn.Module):
             with torch.no_grad():
                 linear.weight.copy_(weight.T)
                 linear.bias.copy_(bias)
-            layers += [linear, ACTIVATIONS[self.activation].layer]
+            layers += [linear, copy.deepcopy(ACTIVATIONS[self.activation].layer)]
         return torch.nn.Sequential(*layers[:-1], torch.nn.Flatten(0))
 
     def _evaluate(self, weights, biases, points):
@@ -414,16 +414,24 @@ def _layers_of(sequential):
     if not isinstance(sequential, torch.nn.Sequential):
         kind = type(sequential).__name__
         raise TypeError(f"expected a torch.nn.Sequential, and got {kind}")
-    layers = [layer for layer in sequential if not isinstance(layer, torch.nn.Flatten)]
+    layers = list(sequential)
+    if layers and isinstance(layers[-1], torch.nn.Flatten):
+        layers.pop()
     linears, between = layers[::2], layers[1::2]
     names = {_activation_of(layer) for layer in between}
     plain = len(linears) == len(between) + 1 and len(names) == 1 and None not in names
-    if not plain or not all(isinstance(layer, torch.nn.Linear) for layer in linears):
+    if not plain or not all(type(layer) is torch.nn.Linear for layer in linears):
         kinds = ", ".join(type(layer).__name__ for layer in sequential)
         raise ValueError(
             "expected Linear layers with one activation between them, among "
             f"{', '.join(ACTIVATIONS)}, and got {kinds}; gradnotes.gaps takes any module as it is"
         )
+    for weight in sequential.parameters():
+        if weight.device.type != "cpu" or not weight.is_floating_point():
+            raise TypeError(
+                f"expected real weights on the CPU, and got {weight.dtype} on {weight.device}; "
+                "try sequential.to('cpu', torch.float64)"
+            )
     for before, after in pairwise(linears):
         if before.out_features != after.in_features:
             raise ValueError(
