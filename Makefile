@@ -25,7 +25,7 @@ help:
 	@echo "                (with STUDENT=1: without solutions, into _build/student/_build/html)"
 	@echo "make test       run the tests"
 	@echo "make mutants    put errors into the formulas, and see that the tests catch each"
-	@echo "make bench      measure the package against its peers, into book/performance.json"
+	@echo "make bench      measure the package against its peers, into gradnotes/performance.json"
 	@echo "make lab        open the notebooks in JupyterLab"
 	@echo "make serve      show the built book on this machine"
 	@echo "make notebooks  build, and refresh notebooks/ from the chapters"

@@ -34,7 +34,9 @@ def in_jax(model, *arrays):
 
     jax.config.update("jax_enable_x64", True)
     convert = jax.numpy.asarray
-    weights, biases = ([convert(p.detach().numpy()) for p in ps] for ps in (model.weights, model.biases))
+    weights, biases = (
+        [convert(p.detach().numpy()) for p in ps] for ps in (model.weights, model.biases)
+    )
     return weights, biases, *(convert(array.numpy()) for array in arrays)
 
 

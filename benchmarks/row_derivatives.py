@@ -85,7 +85,7 @@ def weight_jacobian(quick: bool) -> list[dict]:
 def _measure(row, names, sizes, contestants, quick):
     """Return the records of all sizes of a row."""
     records = []
-    for size in tqdm(sizes, desc=row, leave=False):
+    for size in tqdm(sizes, desc=row, leave=False, disable=None):
         these = list(contestants(*size))
         seconds = timing.time_rounds(these, timing.QUICK_ROUNDS if quick else timing.ROUNDS)
         records += ratio_records(row, dict(zip(names, size, strict=True)), these, seconds)

@@ -27,7 +27,9 @@ def sobolev_step(quick: bool) -> list[dict]:
     """Time a step of Adam per network; the contestants start from the same weights."""
     records, rounds = [], timing.QUICK_ROUNDS if quick else timing.ROUNDS
     members, steps, alone = (4, 5, 2) if quick else (MEMBERS, STEPS, ALONE)
-    for hidden in tqdm(SIZES[1:] if quick else SIZES, desc="sobolev_step", leave=False):
+    for hidden in tqdm(
+        SIZES[1:] if quick else SIZES, desc="sobolev_step", leave=False, disable=None
+    ):
         model = MLP(2, hidden, members=members, rng=0)
         data = _data()
         these = [
@@ -173,6 +175,4 @@ def _in_jax(model, data, steps):
             _, now, means, squares = jitted(now, means, squares, k + 1.0, rate_at(k, steps))
         return (np.asarray(jitted(now, means, squares, steps + 1.0, 0.0)[0]),)
 
-    return Contestant(
-        name=peers.JAX, run=run, compile_seconds=seconds, work=steps * model.members
-    )
+    return Contestant(name=peers.JAX, run=run, compile_seconds=seconds, work=steps * model.members)

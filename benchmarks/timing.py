@@ -4,7 +4,6 @@ Machines are noisy, and more so when others use them: a round times each contest
 is taken within a round, and the median over the rounds is what counts. Seconds are CPU seconds.
 """
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,17 +37,8 @@ class Contestant:
     first: int | None = None
 
 
-class DifferentNumbers(ValueError):
+class PeerDiffersError(ValueError):
     """A peer does not compute what the package computes, so that timing it means nothing."""
-
-
-def use_one_thread() -> None:
-    """Hold the libraries to one thread; called before any of them is imported."""
-    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[variable] = "1"
-    os.environ["XLA_FLAGS"] = (
-        "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    )
 
 
 def settle_memory() -> None:
@@ -64,21 +54,21 @@ def settle_memory() -> None:
 def check_same(ours: tuple, theirs: tuple, peer: str, tolerance: float = AGREE) -> None:
     """Raise unless two tuples of arrays agree, relative to the norm of each array."""
     if len(ours) != len(theirs):
-        raise DifferentNumbers(
+        raise PeerDiffersError(
             f"expected {len(ours)} arrays from {peer}, and got {len(theirs)}; let it return what "
             "the package returns"
         )
     for position, pair in enumerate(zip(ours, theirs, strict=True)):
         expected, got = (np.asarray(array, dtype=np.float64) for array in pair)
         if expected.shape != got.shape:
-            raise DifferentNumbers(
+            raise PeerDiffersError(
                 f"expected shape {expected.shape} for array {position} of {peer}, and got "
                 f"{got.shape}; try another order of the axes"
             )
         distance = np.linalg.norm(got - expected)
         # `not <=` rather than `>`, so that a NaN is a difference.
         if not distance <= tolerance * np.linalg.norm(expected):
-            raise DifferentNumbers(
+            raise PeerDiffersError(
                 f"expected array {position} of {peer} within {tolerance:g} of the package's, "
                 f"relative to its norm, and got {distance / np.linalg.norm(expected):.2g}; the two "
                 "do not compute the same"
@@ -93,9 +83,7 @@ def cpu_seconds(run: Callable, repeats: int) -> float:
     return (time.process_time() - start) / repeats
 
 
-def time_rounds(
-    contestants: list[Contestant], rounds: int, tolerance: float = AGREE
-) -> np.ndarray:
+def time_rounds(contestants: list[Contestant], rounds: int, tolerance: float = AGREE) -> np.ndarray:
     """Return CPU seconds per unit of work, (rounds, contestants), the first's agreed with by all.
 
     Each round starts with another contestant, so that none always follows the same one.

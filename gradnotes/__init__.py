@@ -6,4 +6,4 @@ the book: :mod:`~gradnotes.targets`, :mod:`~gradnotes.taylor`, :mod:`~gradnotes.
 :mod:`~gradnotes.checks` and :mod:`~gradnotes.plots`.
 """
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

@@ -296,18 +296,23 @@ def test_lbfgs_takes_the_steps_of_scipy_on_the_loss_of_torch(kind):
     assert stalled.tolist() == [False, False]
 
 
-def test_lbfgs_ends_in_a_minimum_with_the_loss_that_it_reports():
+both_solvers = pytest.mark.parametrize("solver", [levenberg_marquardt, lbfgs])
+
+
+@both_solvers
+def test_a_fit_ends_in_a_minimum_with_the_loss_that_it_reports(solver):
     problem, flat = problem_of(MLP(2, (1,), members=3, rng=1), count=20)
-    found, history, stalled = lbfgs(problem, flat, 3000, 0.0)
+    found, history, stalled = solver(problem, flat, 3000, 0.0)
     loss, gradient = problem.loss_and_gradient(found)
     assert stalled.all()
+    assert len(history) < 500
     assert_near(history[-1], loss, 1e-14)
     assert loss.min() > 0.1
     # Losses near 1 are rounded by 1e-16, and so a slope below its root, 1e-8, does not show.
     assert gradient.abs().max() < 1e-6
 
 
-@pytest.mark.parametrize("solver", [levenberg_marquardt, lbfgs])
+@both_solvers
 def test_each_member_stops_at_the_first_loss_whose_root_is_within_the_tolerance(solver):
     problem, flat = problem_of(MLP(2, (20,), members=2, rng=1))
     # The second member has arrived; it is not exact, so that it would move if it went on.
