@@ -221,7 +221,7 @@ def _check_model(model):
                         "try .cpu()")  # fmt: skip
     if not all(p.requires_grad for p in parameters):
         raise ValueError("fit trains all weights, and some are frozen; try model.requires_grad_()")
-    if not all(p.isfinite().all() for p in parameters):
+    if not model.flat_weights().isfinite().all():
         raise ValueError(
             "expected finite weights, and got infinite ones or NaN; try a new MLP(...)"
         )
@@ -263,8 +263,9 @@ def _check_duplicates(points, values, gradients, weight, tolerance):
 
     The best that a function can do at equal points is to take the mean of their data there.
     """
-    # Adding 0 turns -0.0 into 0.0.
+    # Adding 0 turns -0.0 into 0.0. NumPy 2.0.0 gives the inverse another axis.
     _, first, group = np.unique(points + 0.0, axis=0, return_index=True, return_inverse=True)
+    group = group.reshape(-1)
     if len(first) == len(points):
         return
     wanted = values[..., None]

@@ -174,8 +174,8 @@ def estimate_gaps(
         unit = stats.qmc.Sobol(len(pairs), scramble=True, rng=generator).random_base2(power)
         points = pairs[:, 0] + unit * (pairs[:, 1] - pairs[:, 0])
         residuals.append(residual(model, target, points))
-    values, gradients = (np.concatenate(r, axis) for r, axis in zip(
-        zip(*residuals, strict=True), (-1, -2), strict=True))  # fmt: skip
+    values = np.concatenate([r for r, _ in residuals], -1)
+    gradients = np.concatenate([g for _, g in residuals], -2)
     return replace(
         _gaps(model, target, values, gradients, "rms"),
         sampling="scrambled Sobol points",
@@ -329,7 +329,7 @@ def _device_of(module):
             f"expected {type(module).__name__} on one device with data, and got "
             f"{', '.join(sorted(map(str, devices)))}; try module.to('cpu')"
         )
-    if not all(parameter.isfinite().all() for parameter in parameters):
+    if not all(parameter.detach().isfinite().all() for parameter in parameters):
         raise ValueError(
             f"expected finite parameters in {type(module).__name__}, and got infinite ones or NaN; "
             "try a training with a smaller learning rate"

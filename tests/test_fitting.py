@@ -472,6 +472,15 @@ def test_a_fit_does_not_need_the_global_switch_for_gradients(method, switch):
     assert torch.equal(plain.model.flat_weights(), switched_off.model.flat_weights())
 
 
+def test_a_network_fitted_in_inference_mode_goes_on_outside():
+    data, options = (SQUARE, surface(SQUARE)), {"steps": 2, "rng": 0}
+    with torch.inference_mode():
+        first = fit(square_net(), *data, **options)
+        inside = fit(first.model, *data, **options)
+    outside = fit(first.model, *data, **options)
+    assert torch.equal(outside.model.flat_weights(), inside.model.flat_weights())
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_fit_is_continued_from_its_result(method):
     data = (SQUARE, surface(SQUARE))

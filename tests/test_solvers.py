@@ -316,6 +316,15 @@ def test_a_fit_ends_in_a_minimum_with_the_loss_that_it_reports(solver):
     assert gradient.abs().max() < 1e-7
 
 
+def test_a_fit_that_finds_no_further_decrease_finds_none_when_it_goes_on():
+    # The second member goes uphill from its best weights, and may come to rest above them.
+    problem, flat = problem_of(MLP(2, (1,), members=3, rng=1), "directions", count=20)
+    found, history, stalled = levenberg_marquardt(problem, flat, 2000, 0.0)
+    assert stalled.all()
+    _, again, _ = levenberg_marquardt(problem, found, 2000, 0.0)
+    assert_near(again[-1], history[-1], 1e-6)
+
+
 @both_solvers
 def test_each_member_stops_at_the_first_loss_whose_root_is_within_the_tolerance(solver):
     problem, flat = problem_of(MLP(2, (20,), members=2, rng=1))
