@@ -205,7 +205,7 @@ def _fit_group(problem, flat, steps, tolerance, bar):
             matrix[renewed] = matrix_of(problem.some(renewed), flat[renewed])
         damping[running] *= torch.where(better, 0.1, 3.0).to(damping.dtype)[running]
         damping = torch.maximum(damping, 1e-20 * unit)
-        # A member that comes to rest above its best weights, after a step uphill, goes on from them.
+        # A member that rests above its best weights, after a step uphill, goes on from those.
         lost = (damping > 1e8 * unit) & (recent[-1] > best * (1.0 + 1e-9))
         if lost.any():
             flat[lost], recent[:, lost] = best_flat[lost], best[lost]
