@@ -36,6 +36,7 @@ def sobolev_step(quick: bool) -> list[dict]:
             _ours(model, data, steps),
             _one_by_one(model, data, steps, alone),
             _stacked(model, data, steps),
+            _products(model, steps),
         ]
         if not peers.missing("jax"):
             these.append(_in_jax(model, data, steps))
@@ -133,6 +134,28 @@ def _stacked(model, data, steps):
         return (both(weights)[1],)
 
     return Contestant(name=peers.FUNC, run=run, work=steps * model.members)
+
+
+def _products(model, steps):
+    """Multiply the matrices of a step and nothing else: forward, back, and both once more.
+
+    The second round trip carries one tangent; each weight gets two products for its gradient.
+    """
+    widths, kind = (model.inputs, *model.hidden, 1), {"dtype": torch.float64}
+    weights = [weight.detach() for weight in model.weights]
+    layers = [torch.rand(model.members, POINTS, width, **kind) for width in widths]
+    pairs = list(zip(layers, weights, layers[1:], strict=False))
+
+    def run():
+        for _ in range(steps):
+            for _ in range(2):
+                for before, weight, after in pairs:
+                    torch.bmm(before, weight)
+                    torch.bmm(after, weight.mT)
+                    torch.bmm(before.mT, after)
+        return ()
+
+    return Contestant(name=peers.PRODUCTS, run=run, work=steps * model.members, checked=False)
 
 
 def _in_jax(model, data, steps):

@@ -56,7 +56,7 @@ def _tanh(z):
     # is as accurate, near 0 as well. Beyond 20 it is 1 to the last bit.
     growth = z.clamp_(max=20.0).mul_(2.0).expm1_()
     value = growth.div_(growth + 2.0)
-    return value, 1.0 - value * value
+    return value, torch.addcmul(value.new_ones(()), value, value, value=-1.0)
 
 
 def _relu(z):
@@ -135,7 +135,7 @@ def value_gradient_and_hessian(layers: Layers, inputs: torch.Tensor) -> tuple[to
     def on_rows(part, rows, group):
         value, hiddens, slopes = _forward(part, inputs[rows])
         grads, _ = _reverse(part, slopes)
-        _, changes = _tangents(part, slopes, axes)
+        _, changes = _tangents(part, slopes, axes, last=False)
         terms = (
             _sandwich(change, grad * part.activation.curvature(hidden, slope))
             for change, grad, hidden, slope in zip(
@@ -144,7 +144,8 @@ def value_gradient_and_hessian(layers: Layers, inputs: torch.Tensor) -> tuple[to
         )
         return value, grads[0], sum(terms)
 
-    return _in_chunks(on_rows, layers, len(inputs))
+    # A row carries its d tangents through the pass.
+    return _in_chunks(on_rows, layers, len(inputs), max(128, 3 * ROWS // (1 + inputs.shape[1])))
 
 
 @torch.no_grad()
@@ -156,7 +157,8 @@ def hessian_vector_product(
     def on_rows(part, rows, group):
         _, hiddens, slopes = _forward(part, inputs[rows])
         grads, _ = _reverse(part, slopes)
-        _, changes = _tangents(part, slopes, _pick(vectors.unsqueeze(1), rows, group))
+        start = _pick(vectors.unsqueeze(1), rows, group)
+        _, changes = _tangents(part, slopes, start, last=False)
         product, _ = _reverse_tangents(part, hiddens, slopes, grads, changes)
         return (product[:, 0],)
 
@@ -246,7 +248,7 @@ def weight_gradient(layers: Layers, inputs: torch.Tensor, cotangents: Callable) 
     return torch.cat(
         [
             sum(on_rows(layers.members(group), rows, group) for rows in chunks)
-            for group, chunks in _chunks(layers, len(inputs))
+            for group, chunks in _chunks(layers, len(inputs), ROWS)
         ]
     )
 
@@ -273,12 +275,16 @@ def _reverse(layers, slopes):
     return grads[::-1], deltas[::-1]
 
 
-def _tangents(layers, slopes, start):
-    """Return the changes of h_l, from h_0 on, and of z_l, along directions (S, q, n, d)."""
+def _tangents(layers, slopes, start, last=True):
+    """Return the changes of h_l, from h_0 on, and of z_l, along directions (S, q, n, d).
+
+    Without ``last`` that of the last h is left out: only the weights behind it need it.
+    """
     tangents, changes = [start], []
     for weight, slope in zip(layers.weights[:-1], slopes, strict=True):
         changes.append(_times(tangents[-1], weight))
-        tangents.append(changes[-1] * slope.unsqueeze(1))
+        if last or len(changes) < len(slopes):
+            tangents.append(changes[-1] * slope.unsqueeze(1))
     return tangents, changes
 
 
@@ -337,7 +343,8 @@ def _sandwich(changes, bend):
     if changes.shape[2] == 1:  # in the first layer, where all rows share their changes
         pairs = torch.einsum("ski,sli->sikl", changes[:, :, 0], changes[:, :, 0])
         return (bend @ pairs.flatten(2)).unflatten(2, pairs.shape[2:])
-    return torch.einsum("skni,sni,slni->snkl", changes, bend, changes)
+    by_row = changes.transpose(1, 2)
+    return (by_row * bend.unsqueeze(2)) @ by_row.mT
 
 
 def _pick(directions, rows, group):
@@ -348,18 +355,18 @@ def _pick(directions, rows, group):
     return directions[group if own_members else slice(None), :, rows if own_rows else slice(None)]
 
 
-def _chunks(layers, count):
-    """Yield slices of members, and for each the slices of rows: about ROWS rows together."""
-    rows = [slice(i, i + ROWS) for i in range(0, max(count, 1), ROWS)]
-    together = max(1, ROWS // max(1, min(count, ROWS)))
+def _chunks(layers, count, most):
+    """Yield slices of members, and for each the slices of rows: about ``most`` rows together."""
+    rows = [slice(i, i + most) for i in range(0, max(count, 1), most)]
+    together = max(1, most // max(1, min(count, most)))
     for first in range(0, len(layers.weights[0]), together):
         yield slice(first, first + together), rows
 
 
-def _in_chunks(operation, layers, count):
+def _in_chunks(operation, layers, count, most=ROWS):
     """Return the results of an operation on all rows and members, put together."""
     by_group = []
-    for group, chunks in _chunks(layers, count):
+    for group, chunks in _chunks(layers, count, most):
         part = layers.members(group)
         pieces = [operation(part, rows, group) for rows in chunks]
         by_group.append([torch.cat(piece, 1) for piece in zip(*pieces, strict=True)])
