@@ -1,10 +1,10 @@
-r"""Measured distances between a network and a target: the value gap and the gradient gap.
+r"""Measured distances between an approximation and a target: the value gap and the gradient gap.
 
 :func:`measure_gaps` takes points, and :func:`estimate_gaps` a domain: a root mean square over it
-comes with an interval, and a maximum over a grid stays a lower bound. Our own networks and targets
-have exact derivatives. The gradient of any other module is what autograd gives: one that detaches a
-part of its result, or that has a wrong ``backward`` of its own, gets a wrong gradient, and nothing
-here can see that.
+comes with an interval, and a maximum over a grid stays a lower bound. Our own networks, targets and
+interpolants have exact derivatives. The gradient of any other module is what autograd gives: one
+that detaches a part of its result, or that has a wrong ``backward`` of its own, gets a wrong
+gradient, and nothing here can see that.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from gradnotes.expressions import check_points
+from gradnotes.interpolants import Interpolant
 from gradnotes.networks import MLP, checked_domain, make_generator
 from gradnotes.targets import Target, grid_over
 
@@ -37,8 +38,8 @@ class Gaps:
         value: the value gap, in units of the values.
         gradient: the gradient gap, in units of values over units of inputs.
         norm: "rms" or "max"; "max" is a grid maximum.
-        method: how gradients were had: "exact" for targets and our own networks, "autograd" as
-            soon as another module takes part.
+        method: how gradients were had: "exact" for targets, interpolants and our own networks,
+            "autograd" as soon as another module takes part.
         dtype: the dtype in which networks were evaluated, such as "float32".
         sampling: "given points", "grid", or "scrambled Sobol points".
         points_count: the number of points.
@@ -59,8 +60,8 @@ class Gaps:
 
 
 def measure_gaps(
-    model: torch.nn.Module | Target,
-    target: torch.nn.Module | Target,
+    model: torch.nn.Module | Target | Interpolant,
+    target: torch.nn.Module | Target | Interpolant,
     points: npt.ArrayLike,
     *,
     norm: str = "rms",
@@ -76,8 +77,9 @@ def measure_gaps(
     grid maximum: a lower bound of the supremum over the domain, never a bound from above.
 
     Args:
-        model: an :class:`~gradnotes.networks.MLP`, a target, or any module that maps (n, d) to (n,)
-            or (n, 1), each row by itself. A module is evaluated at the points rounded to its own
+        model: an :class:`~gradnotes.networks.MLP`, a target, an
+            :class:`~gradnotes.interpolants.Interpolant`, or any module that maps (n, d) to (n,) or
+            (n, 1), each row by itself. A module is evaluated at the points rounded to its own
             dtype, and its results are then converted to float64.
         target: the same.
         points: shape (n, d), float64.
@@ -87,7 +89,8 @@ def measure_gaps(
         TypeError: if the points are not float64, or a module mixes dtypes.
         ValueError: if a shape is wrong, the norm is unknown, a value is not finite, or a module
             cannot take the points, changes them in place, draws random numbers, or has rows that
-            depend on each other.
+            depend on each other, or if a point is outside of a target's domain or an interpolant's
+            hull.
 
     Source: the definition of the two gaps in the book.
 
@@ -107,8 +110,8 @@ def measure_gaps(
 
 
 def estimate_gaps(
-    model: torch.nn.Module | Target,
-    target: torch.nn.Module | Target,
+    model: torch.nn.Module | Target | Interpolant,
+    target: torch.nn.Module | Target | Interpolant,
     domain: Sequence[tuple[float, float]] | None = None,
     *,
     norm: str = "rms",
@@ -133,7 +136,7 @@ def estimate_gaps(
         model: as in :func:`measure_gaps`.
         target: as in :func:`measure_gaps`.
         domain: one pair (low, high) for each input; None means that of the target, or of the
-            model if it is a :class:`~gradnotes.targets.Target`.
+            model if it is a :class:`~gradnotes.targets.Target`. An interpolant has no domain.
         norm: "rms" or "max".
         points_count: the least number of points in all. They become 16 powers of two, or the next
             regular grid with at least two points on an axis.
@@ -227,7 +230,9 @@ def _gaps(model, target, values, gradients, norm):
 
 
 def residual(
-    model: torch.nn.Module | Target, target: torch.nn.Module | Target, points: npt.ArrayLike
+    model: torch.nn.Module | Target | Interpolant,
+    target: torch.nn.Module | Target | Interpolant,
+    points: npt.ArrayLike,
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""Return the residual :math:`r = f - \hat f`, target minus model, and its gradient.
 
@@ -277,15 +282,16 @@ def _norm(lengths, norm):
 
 
 def _value_and_gradient(function, points):
-    """Return values and gradients of a target or module as float64 arrays."""
-    if not isinstance(function, Target | torch.nn.Module):
+    """Return values and gradients of a target, interpolant or module as float64 arrays."""
+    if not isinstance(function, Target | Interpolant | torch.nn.Module):
         raise TypeError(
-            f"expected a Target or a torch.nn.Module, and got {type(function).__name__}"
+            "expected a Target, an Interpolant or a torch.nn.Module, and got "
+            f"{type(function).__name__}"
         )
     points = check_points(points, _width(function) or np.atleast_1d(points).shape[-1])
     if len(points) == 0:
         raise ValueError("expected at least one point, and got none")
-    if isinstance(function, Target):
+    if isinstance(function, Target | Interpolant):
         return function.value(points), function.gradient(points)
     dtype, device = _dtype_of(function), _device_of(function)
     tensor = torch.from_numpy(np.array(points)).to(device, dtype)

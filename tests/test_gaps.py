@@ -6,6 +6,7 @@ import sympy as sp
 import torch
 
 from gradnotes.gaps import estimate_gaps, measure_gaps, residual
+from gradnotes.interpolants import interpolate
 from gradnotes.networks import MLP
 from gradnotes.targets import Target
 
@@ -375,7 +376,7 @@ def test_wrong_dtypes_are_refused():
         measure_gaps(Mapping(lambda p: p.sum(1).float()), WAVE, POINTS)
     with pytest.raises(TypeError, match="float64"):
         measure_gaps(ZERO, WAVE, POINTS.astype(np.float32))
-    with pytest.raises(TypeError, match=r"a Target or a torch.nn.Module, and got function"):
+    with pytest.raises(TypeError, match=r"an Interpolant or a torch.nn.Module, and got function"):
         measure_gaps(lambda p: p, WAVE, POINTS)
 
 
@@ -399,3 +400,71 @@ def test_a_ripple_that_shrinks_with_its_wavelength_keeps_its_gradient_gap():
         gaps = measure_gaps(flat, ripple, x)
         assert gaps.value == pytest.approx(1 / (k * np.sqrt(2)), rel=1e-12)
         assert gaps.gradient == pytest.approx(np.pi / np.sqrt(2), rel=1e-12)
+
+
+def data(target, per_axis, gradients=False):
+    points = target.grid(per_axis)
+    return points, target.value(points), target.gradient(points) if gradients else None
+
+
+def test_an_interpolant_stands_on_either_side():
+    model = interpolate(*data(WAVE, 4), method="linear")
+    values, gradients = residual(model, WAVE, POINTS)
+    np.testing.assert_array_equal(values, WAVE.value(POINTS) - model.value(POINTS))
+    np.testing.assert_array_equal(gradients, WAVE.gradient(POINTS) - model.gradient(POINTS))
+    assert np.abs(values).min() > 1e-4
+    swapped = residual(WAVE, model, POINTS)
+    np.testing.assert_array_equal(swapped[0], -values)
+    np.testing.assert_array_equal(swapped[1], -gradients)
+    gaps = measure_gaps(model, WAVE, POINTS)
+    assert (gaps.method, gaps.dtype, gaps.norm) == ("exact", "float64", "rms")
+    assert gaps.value == pytest.approx(np.sqrt(np.mean(values**2)), rel=1e-14)
+    assert gaps.gradient == pytest.approx(np.sqrt(np.mean(gradients**2) * 2), rel=1e-14)
+    other = interpolate(*data(WAVE, 4, True), method="hermite")
+    both = measure_gaps(other, model, POINTS, norm="max")
+    assert both.method == "exact"
+    assert both.value == np.abs(model.value(POINTS) - other.value(POINTS)).max()
+
+
+def test_an_interpolant_beside_a_module():
+    model, target = layers(torch.nn.Tanh()), interpolate(*data(WAVE, 4), method="nearest")
+    gaps = measure_gaps(model, target, POINTS)
+    assert (gaps.method, gaps.dtype) == ("autograd", "float64")
+    expected = measure_gaps(LAYERS_AS_TARGET, target, POINTS)
+    assert gaps.value == pytest.approx(expected.value, rel=1e-13)
+    assert gaps.gradient == pytest.approx(measure_gaps(model, ZERO, POINTS).gradient, rel=1e-15)
+    ensemble = MLP(2, (4,), members=3, rng=1)
+    assert measure_gaps(ensemble, target, POINTS).value.shape == (3,)
+    assert measure_gaps(MLP(2, (4,), rng=1), target, POINTS).method == "exact"
+
+
+def test_the_domain_beside_an_interpolant_is_that_of_the_other_side():
+    # Chords of x^2 on intervals of length h: the residual is t (t - h), its slope 2 t - h.
+    target, h = Target(X**2, X, (0, 2)), 0.5
+    chords = interpolate(*data(target, 5), method="linear")
+    for sides in ((chords, target), (target, chords)):
+        gaps = estimate_gaps(*sides, rng=0)
+        low, high = gaps.value_interval
+        assert low <= h**2 / np.sqrt(30) <= high
+        low, high = gaps.gradient_interval
+        assert low <= h / np.sqrt(3) <= high
+        assert high - low < 1e-3
+        # The grid holds the ends of the intervals and their middles.
+        largest = estimate_gaps(*sides, norm="max", points_count=17)
+        assert largest.value == pytest.approx(h**2 / 4, rel=1e-14)
+        assert largest.gradient == pytest.approx(h, rel=1e-14)
+    part = estimate_gaps(chords, target, (0.5, 0.75), norm="max", points_count=2)
+    assert part.value == pytest.approx(h**2 / 4, rel=1e-14)
+    for other in (chords, MLP(1, (2,), rng=0)):
+        with pytest.raises(ValueError, match="a domain, since no side is a Target; try domain="):
+            estimate_gaps(chords, other, rng=0)
+
+
+def test_interpolants_that_do_not_fit_are_refused():
+    short = interpolate(*data(Target(X**2, X, (0, 1)), 3), method="linear")
+    with pytest.raises(ValueError, match=r"convex hull of the data, got \[2\.\] in row 1"):
+        estimate_gaps(short, Target(X, X, (0, 2)), norm="max", points_count=2)
+    with pytest.raises(ValueError, match="got 1 for the model and 2 for the target"):
+        measure_gaps(short, WAVE, POINTS)
+    with pytest.raises(ValueError, match="at least one point, and got none"):
+        measure_gaps(short, short, np.zeros((0, 1)))
