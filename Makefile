@@ -18,7 +18,7 @@ ifneq ($(filter-out 0,$(STUDENT)),)
   OUTPUT := --path-output _build/student
 endif
 
-.PHONY: help book test mutants bench lint lab notebooks serve lock clean
+.PHONY: help book test mutants bench studies lint lab notebooks serve lock clean
 
 help:
 	@echo "make book       build the book into _build/html"
@@ -26,6 +26,7 @@ help:
 	@echo "make test       run the tests"
 	@echo "make mutants    put errors into the formulas, and see that the tests catch each"
 	@echo "make bench      measure the package against its peers, into gradnotes/performance.json"
+	@echo "make studies    compute the stored studies anew, into gradnotes/scaling.json"
 	@echo "make lab        open the notebooks in JupyterLab"
 	@echo "make serve      show the built book on this machine"
 	@echo "make notebooks  build, and refresh notebooks/ from the chapters"
@@ -58,6 +59,9 @@ mutants: $(READY)
 
 bench: $(BENCH)
 	$(BIN)/python benchmarks/run.py
+
+studies: $(READY)
+	$(BIN)/python -m gradnotes.scaling
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks

@@ -1,23 +1,31 @@
 """The plots: what is drawn is what was given, in the style of its kind; nothing global moves."""
 
+import json
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import sympy as sp
+import torch
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from gradnotes.networks import MLP
 from gradnotes.plots import (
     BOUND,
     GRADIENT,
     TARGET,
     VALUE,
+    Explorer,
+    explorer,
     plot_curve,
     plot_data,
     plot_implications,
     plot_powers,
     plot_tangents,
 )
+from gradnotes.targets import Target, zero
 
 COLOURS = {"value": "#0072b2", "gradient": "#d55e00", "bound": "#6e6e6e", "target": "#000000"}
 LINES = {"value": "-", "gradient": "-", "bound": "--", "target": ":"}
@@ -164,6 +172,154 @@ def test_only_an_implication_that_fails_is_crossed_out(ax):
         "yes": (0.5, 0.25),
         "no": (0.5, 0.25),
     }
+
+
+# The interactive figure
+
+T = sp.Symbol("t", real=True)
+INTEGERS = np.arange(5.0)[:, None]
+START = '<script type="application/json" class="gradnotes-explorer">'
+
+
+class Parabola(torch.nn.Module):
+    """A module whose values and slopes one knows: -3 t**2 and -6 t."""
+
+    def forward(self, points):
+        return -3 * points**2
+
+
+def cubic(domain=(0, 4)):
+    """The target 5 t**3 / 7, whose values and slopes one knows too."""
+    return Target(5 * T**3 / 7, T, domain)
+
+
+def carried(figure):
+    """What a page reads: the data inside the one invisible element."""
+    html = figure._repr_html_()
+    assert html.startswith(START)
+    assert html.endswith("</script>")
+    assert "<" not in html[len(START) : -len("</script>")]
+    return json.loads(html[len(START) : -len("</script>")])
+
+
+def test_the_explorer_carries_targets_networks_and_dots():
+    targets = {"cubic": cubic(), "zero": zero((0, 4))}
+    networks = {"cubic": Parabola(), "zero": MLP(1, (3,), domain=[(0, 4)], rng=5)}
+    data = carried(explorer(targets, INTEGERS, networks))
+    assert sorted(data) == ["apart", "choices", "domain", "dots", "slope", "steps"]
+    assert (data["domain"], data["steps"], data["apart"]) == ([0, 4], 400, 5)
+    assert (data["dots"], data["slope"]) == ([0, 100, 200, 300, 400], 3.141593)
+    first, second = data["choices"]
+    assert (first["name"], second["name"]) == ("cubic", "zero")
+    t = np.linspace(0, 4, 401)
+    near = {"rtol": 5e-7, "atol": 0}
+    np.testing.assert_allclose(first["target"], [5 / 7 * t**3, 15 / 7 * t**2], **near)
+    np.testing.assert_allclose(first["network"], [-3 * t**2, -6 * t], **near)
+    assert second["target"] == [[0] * 401] * 2
+    exact = networks["zero"].value_and_gradient(torch.from_numpy(t[:, None]))
+    np.testing.assert_allclose(second["network"][0], exact[0], **near)
+    np.testing.assert_allclose(second["network"][1], exact[1][:, 0], **near)
+
+
+def test_the_explorer_takes_other_dots_and_another_slope():
+    uneven = np.array([-1, -0.5, -0.375, 0, 0.995 - 0.5, 1])[:, None]
+    data = explorer({"a": cubic((-1, 1))}, uneven, {"a": Parabola()}, slope=-2.5).data
+    assert (data["domain"], data["slope"]) == ([-1, 1], -2.5)
+    assert data["dots"] == [0, 100, 125, 200, 299, 400]
+    assert data["choices"][0]["target"][0][0] == pytest.approx(-5 / 7, rel=1e-6)
+
+
+def test_numbers_of_the_explorer_have_seven_digits():
+    data = explorer({"a": cubic()}, INTEGERS, {"a": Parabola()}, slope=1 / 3).data
+    (choice,) = data["choices"]
+    for number in [data["slope"], *choice["target"][0], *choice["network"][1]]:
+        assert type(number) is float
+        assert float(f"{number:.7g}") == number
+
+
+def test_two_targets_fit_a_page_and_no_name_ends_the_element():
+    name = "</script><b>&\u2028"
+    targets, networks = {name: cubic(), "b": cubic()}, {name: Parabola(), "b": Parabola()}
+    figure = explorer(targets, INTEGERS, networks)
+    assert carried(figure)["choices"][0]["name"] == name
+    assert len(figure._repr_html_()) < 45_000
+    assert figure._repr_html_().isascii()
+    assert len(repr(figure)) < 30
+
+
+def test_the_explorer_refuses_numbers_that_a_page_cannot_read():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        Explorer({"dots": [np.nan]})._repr_html_()
+
+
+DIFFERENT = {"a": cubic(), "b": cubic((0, 5))}
+
+
+@pytest.mark.parametrize(
+    ("targets", "points", "networks", "words"),
+    [
+        ({}, INTEGERS, {}, "at least one target, got targets \\[\\] and networks \\[\\]; try"),
+        (
+            {"a": cubic()},
+            INTEGERS,
+            {"b": Parabola()},
+            "got targets \\['a'\\] and networks \\['b'\\]",
+        ),
+        (DIFFERENT, INTEGERS, dict.fromkeys("ab", Parabola()), "one finite domain for all, got"),
+        ({"a": cubic((0, sp.oo))}, INTEGERS, {"a": Parabola()}, "one finite domain for all, got"),
+        ({"a": cubic()}, INTEGERS * 1.25, {"a": Parabola()}, r"from 0.0 to 4.0, .*, 5.0\]; try"),
+        ({"a": cubic()}, INTEGERS - 1, {"a": Parabola()}, r"from 0.0 to 4.0, .* got \[-1.0"),
+        ({"a": cubic()}, INTEGERS[::-1], {"a": Parabola()}, "expected three or more increasing"),
+        ({"a": cubic()}, INTEGERS[[0, 2, 1, 4]], {"a": Parabola()}, "three or more increasing"),
+        ({"a": cubic()}, INTEGERS[[0, 4]], {"a": Parabola()}, "expected three or more increasing"),
+        ({"a": cubic()}, INTEGERS[[0, 1, 1, 4]], {"a": Parabola()}, "three or more increasing"),
+        ({"a": cubic()}, [[0.0], [1.003], [4.0]], {"a": Parabola()}, "numbers of steps of 0.01"),
+        ({"a": cubic()}, [[0.0], [1.0], [1.04], [4.0]], {"a": Parabola()}, "at least 0.05 apart"),
+        ({"a": cubic()}, [[0.0], [np.nan], [4.0]], {"a": Parabola()}, "finite"),
+        ({"a": cubic()}, INTEGERS[:, 0], {"a": Parabola()}, "shape"),
+        (
+            {"a": cubic()},
+            INTEGERS,
+            {"a": MLP(1, (2,), members=3, rng=0)},
+            "got an ensemble of 3; try",
+        ),
+        ({"a": cubic()}, INTEGERS, {"a": torch.nn.Linear(2, 1)}, "cannot take points of shape"),
+    ],
+)
+def test_what_the_explorer_cannot_show_is_refused(targets, points, networks, words):
+    with pytest.raises(ValueError, match=words):
+        explorer(targets, points, networks)
+
+
+@pytest.mark.parametrize("slope", [0, np.nan, np.inf])
+def test_a_ripple_without_a_slope_is_refused(slope):
+    with pytest.raises(ValueError, match=f"a finite slope other than 0, got {slope}; try numpy.pi"):
+        explorer({"a": cubic()}, INTEGERS, {"a": Parabola()}, slope=slope)
+
+
+def test_a_number_that_is_not_finite_is_refused():
+    holes = Target(1 / (T - 1), T, (0, 4))
+    with pytest.raises(ValueError, match="not a finite number"):
+        explorer({"a": holes}, INTEGERS, {"a": Parabola()})
+    broken = torch.nn.Linear(1, 1)
+    torch.nn.init.constant_(broken.weight, torch.inf)
+    with pytest.raises(ValueError, match="finite"):
+        explorer({"a": cubic()}, INTEGERS, {"a": broken})
+
+
+def test_other_kinds_than_targets_and_networks_are_refused():
+    with pytest.raises(TypeError, match="expected a Target for 'a', got Parabola; try Target"):
+        explorer({"a": Parabola()}, INTEGERS, {"a": Parabola()})
+    with pytest.raises(TypeError, match=r"expected a torch.nn.Module for 'a', got function"):
+        explorer({"a": cubic()}, INTEGERS, {"a": carried})
+    with pytest.raises(TypeError, match="float64"):
+        explorer({"a": cubic()}, INTEGERS.astype(np.float32), {"a": Parabola()})
+
+
+def test_a_page_never_carries_more_than_it_should():
+    names = "abcde"
+    with pytest.raises(ValueError, match=r"expected at most 60000 characters .* try fewer targets"):
+        explorer(dict.fromkeys(names, cubic()), INTEGERS, dict.fromkeys(names, Parabola()))
 
 
 # Nothing else moves
