@@ -533,15 +533,15 @@ def test_true_gradients_help_a_network(dimension, count, quantity):
     assert medians[1] < 0.5 * medians[0]
 
 
-def test_a_network_fitted_now_is_like_the_stored_ones():
-    sweep = scaling_sweep(
-        methods=["network"], dimensions=[2], points_counts=[16, 32], seeds=8, rng=0
-    )
+@pytest.mark.parametrize("method", scaling.NETWORKS)
+def test_a_network_fitted_now_is_like_the_stored_ones(method):
+    sweep = scaling_sweep(methods=[method], dimensions=[2], points_counts=[16, 32], seeds=8, rng=0)
     for quantity in scaling.QUANTITIES:
-        _, live = sweep.series("network", 2, quantity=quantity)
-        _, kept = STUDY.series("network", 2, quantity=quantity)
+        _, live = sweep.series(method, 2, quantity=quantity)
+        _, kept = STUDY.series(method, 2, quantity=quantity)
         ratio = np.median(live, axis=1) / np.median(kept[:2], axis=1)
-        assert ((ratio > 0.5) & (ratio < 2.0)).all()
+        # Rounding differs between machines, and after many steps so may the weights.
+        assert ((ratio > 0.25) & (ratio < 4.0)).all()
 
 
 def test_a_slice_computed_now_agrees_with_the_stored_study():
