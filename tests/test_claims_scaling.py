@@ -85,16 +85,18 @@ def width(corners):
 @pytest.mark.claim("B44")
 @pytest.mark.parametrize("dimension", [1, 2, 3])
 @pytest.mark.parametrize(
-    ("of_value", "of_gradient"),
+    "times",
     [
-        (1.0, 1.0),
-        broken(0.05, 1.0, by="smaller constants for the values"),
-        broken(1.0, 0.05, by="smaller constants for the gradients"),
+        {},
+        broken({"nearest": 0.2}, by="a smaller constant for nearest neighbours"),
+        broken({"taylor": 0.2}, by="a smaller constant for values with gradients"),
+        broken({"taylor slope": 0.2}, by="a smaller constant for slopes with gradients"),
+        broken({"linear": 0.04}, by="a smaller constant for straight pieces"),
+        broken({"linear slope": 0.04}, by="a smaller constant for slopes of straight pieces"),
     ],
 )
-def test_errors_are_bounded_by_distances(dimension, of_value, of_gradient):
-    """Random waves and random points, at random places: the three bounds of values and slopes."""
-    tight = 0.0
+def test_errors_are_bounded_by_distances(dimension, times):
+    """Random waves and random points, at random places: the five bounds, each by itself."""
     for seed in range(6):
         f, slope, L, M = random_waves(dimension, seed)
         rng = np.random.default_rng(100 + seed)
@@ -104,22 +106,20 @@ def test_errors_are_bounded_by_distances(dimension, of_value, of_gradient):
         rho = cKDTree(points).query(x)[0]
         nearest = interpolate(points, data, method="nearest")
         taylor = interpolate(points, data, gradients, method="taylor")
-        assert (np.abs(f(x) - nearest.value(x)) <= of_value * L * rho).all()
+        assert (np.abs(f(x) - nearest.value(x)) <= times.get("nearest", 1) * L * rho).all()
         assert np.array_equal(slope(x) - nearest.gradient(x), slope(x))
-        assert (np.abs(f(x) - taylor.value(x)) <= of_value * M / 2 * rho**2).all()
+        assert (np.abs(f(x) - taylor.value(x)) <= times.get("taylor", 1) * M / 2 * rho**2).all()
         off = np.linalg.norm(slope(x) - taylor.gradient(x), axis=1)
-        assert (off <= of_gradient * M * rho).all()
+        assert (off <= times.get("taylor slope", 1) * M * rho).all()
         linear = interpolate(points, data, method="linear")
         for simplex, gradient in zip(linear.simplices, linear.simplex_gradients, strict=True):
             corners = points[simplex]
             inside = rng.dirichlet(np.ones(dimension + 1), 5) @ corners
             h = max(np.linalg.norm(p - q) for p in corners for q in corners)
             value = f(corners[:1]) + (inside - corners[0]) @ gradient
-            assert (np.abs(f(inside) - value) <= of_value * M / 2 * h**2).all()
+            assert (np.abs(f(inside) - value) <= times.get("linear", 1) * M / 2 * h**2).all()
             off = np.linalg.norm(slope(inside) - gradient, axis=1)
-            assert (off <= of_gradient * M * h**2 / width(corners)).all()
-            tight = max(tight, (off / (M * h**2 / width(corners))).max())
-    assert tight > 0.05
+            assert (off <= times.get("linear slope", 1) * M * h**2 / width(corners)).all()
 
 
 @pytest.mark.claim("B44")
@@ -214,7 +214,7 @@ def test_more_values_are_worth_more_than_gradients(numbers, least, most):
     """At D points with gradients, against so many times D points joined by straight pieces."""
     for dimension in (1, 2, 3, 4):
         told, plain = law("taylor", dimension), law("linear", dimension)
-        for count in (100, 1000):
+        for count in (70, 200):
             rival = plain.constant * (numbers(dimension) * count) ** plain.exponent
             assert least < told.constant * count**told.exponent / rival < most
 

@@ -324,7 +324,7 @@ def test_the_other_target_makes_the_gradient_gap_large_for_all_but_the_told_mode
 def test_the_figure_between_the_points_has_other_dots(open_page):
     """Nine dots that are not whole numbers apart: what is shown at home, and after a flip."""
     figure = open_page("between_points")
-    target = Target(sp.sin(X) + sp.cos(2 * X) / 3, X, (0, 6))
+    target = Target(sp.sin(5 * X / 2 + 1) + sp.cos(3 * X / 2) / 3, X, (0, 6))
     dots, grid = target.grid(9), target.grid(401)
     figure.take("linear")
     straight = np.interp(grid[:, 0], dots[:, 0], target.value(dots))
