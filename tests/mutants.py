@@ -23,7 +23,7 @@ LIST, RECORD = "tests/mutants.yml", "book/mutants.json"
 FOLDERS = ("gradnotes", "tests", "_ext")
 FILES = ("conftest.py", "pyproject.toml", "README.md", "book/claims.yml")
 COMMAND = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider"]
-SECONDS, TIME_LIMIT, NOTE = 300, "time limit", "first_failure.txt"
+SECONDS, TIME_LIMIT, NOTE, EARLY = 300, "time limit", "first_failure.txt", "EARLY_TEST"
 
 
 def fault(root, mutant):
@@ -43,8 +43,11 @@ def changed(root, mutant):
     return (root / mutant["file"]).read_text(encoding="utf8").replace(mutant["old"], mutant["new"])
 
 
-def first_failure(root, tests, mutant=None):
-    """Run tests on a copy of the package, with or without an error; name the first that fails."""
+def first_failure(root, tests, mutant=None, early=""):
+    """Run tests on a copy of the package, with or without an error; name the first that fails.
+
+    The test ``early``, if it is among them, runs before the others.
+    """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder).resolve()
         (copy / "book").mkdir()
@@ -57,7 +60,8 @@ def first_failure(root, tests, mutant=None):
             text = changed(root, mutant)
             (copy / mutant["file"]).write_text(text, encoding="utf8", newline="\n")
         # With CI set, Hypothesis tries the same examples every time, however long they take.
-        options = {"env": {**os.environ, "OMP_NUM_THREADS": "1", "CI": "true"}, "timeout": SECONDS}
+        environment = {"OMP_NUM_THREADS": "1", "CI": "true", EARLY: early or ""}
+        options = {"env": {**os.environ, **environment}, "timeout": SECONDS}
         options |= {"capture_output": True, "encoding": "utf8", "errors": "replace"}
         try:
             done = subprocess.run([*COMMAND, "-p", "mutants", *tests], cwd=copy, **options)
@@ -79,6 +83,11 @@ def pytest_configure():
 
     if Path(gradnotes.__file__).resolve().parent.parent != Path(__file__).resolve().parent:
         raise ImportError(f"expected the package of the copy, got {gradnotes.__file__}")
+
+
+def pytest_collection_modifyitems(items):
+    """Put the test first that caught this error the last time; the order is otherwise kept."""
+    items.sort(key=lambda item: item.nodeid != os.environ[EARLY])
 
 
 def pytest_runtest_logreport(report):
@@ -118,6 +127,17 @@ def _two_at_a_time(root, *jobs, desc):
         return list(tqdm(found, total=len(jobs[0]), desc=desc, disable=None, leave=False))
 
 
+def _caught_before(root):
+    """Say of each change in the last record which test caught it: it likely does so again."""
+    path = root / RECORD
+    record = json.loads(path.read_text(encoding="utf8"))["mutants"] if path.exists() else []
+    return {_change(mutant): mutant["caught_by"] for mutant in record}
+
+
+def _change(mutant):
+    return mutant["file"], mutant["old"], mutant["new"]
+
+
 def run(root, words=()):
     """Try the errors in the files that the words pick, and give 1 where one survives."""
     listed = yaml.safe_load((root / LIST).read_text(encoding="utf8"))
@@ -125,12 +145,14 @@ def run(root, words=()):
     if faults:
         sys.exit(f"{LIST}:\n" + "\n".join(faults))
     picked = [m for m in listed if not words or any(word in m["file"] for word in words)]
+    caught_before = _caught_before(root)
     record = left = [{**mutant, "caught_by": None} for mutant in picked]
     for tests_that_see in (tests_of, all_tests):
         suites = [tests_that_see(root, mutant["file"]) for mutant in left]
         for failure in filter(None, _two_at_a_time(root, sorted(set(suites)), desc="no error")):
             sys.exit(f"{failure} fails without any error in the package; mend it first")
-        found = _two_at_a_time(root, suites, left, desc="one error each")
+        early = [caught_before.get(_change(mutant)) for mutant in left]
+        found = _two_at_a_time(root, suites, left, early, desc="one error each")
         for mutant, test in zip(left, found, strict=True):
             mutant["caught_by"] = test
         left = [mutant for mutant in left if mutant["caught_by"] is None]

@@ -141,6 +141,21 @@ def test_what_the_own_tests_miss_other_tests_may_catch(root):
     assert [mutant["caught_by"] for mutant in recorded(root)] == ["tests/test_claims_a.py::test_a"]
 
 
+def test_the_test_that_caught_an_error_before_runs_first(root):
+    """Of two tests that see it the second is recorded, and stays; without a record the first is."""
+    both = TESTS + "\n\ndef test_more():\n    assert half(6) == 3\n"
+    (root / "tests" / "test_doubles.py").write_text(both, encoding="utf8")
+    list_errors(root, CAUGHT_LATER)
+    for kept in ("test_half", "test_more", "test_gone"):
+        (error,) = yaml.safe_load((root / mutants.LIST).read_text(encoding="utf8"))
+        test = f"tests/test_doubles.py::{kept}"
+        text = json.dumps({"mutants": [{**error, "caught_by": test}]})
+        (root / mutants.RECORD).write_text(text, encoding="utf8")
+        assert mutants.run(root) == 0
+        found = kept if kept != "test_gone" else "test_half"
+        assert recorded(root)[0]["caught_by"] == f"tests/test_doubles.py::{found}"
+
+
 def test_words_pick_files_and_leave_the_record_alone(root, capsys):
     list_errors(root, CAUGHT)
     assert mutants.run(root, ["dou"]) == 0
