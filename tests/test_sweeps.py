@@ -452,6 +452,7 @@ def test_names_of_settings_that_are_taken(tmp_path):
 
 def test_dask_workers_give_the_same_bits(tmp_path):
     try:
+        import dask
         from distributed import Client, LocalCluster
     except ImportError:
         lacking("no dask.distributed", "run `pip install gradnotes[dask]`")
@@ -459,12 +460,16 @@ def test_dask_workers_give_the_same_bits(tmp_path):
     with warnings.catch_warnings():
         # The cluster and its processes leave sockets to the garbage collector.
         warnings.simplefilter("ignore", ResourceWarning)
+        # On a busy machine it takes workers long to start.
+        patient = dict.fromkeys(("connect", "tcp"), "180s")
         with (
+            dask.config.set({"distributed.comm.timeouts": patient}),
             LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-            Client(cluster) as client,
+            Client(cluster, timeout=180) as client,
         ):
+            client.wait_for_workers(2, timeout=180)
             workers = set(client.run(os.getpid).values())
-            with joblib.parallel_config(backend="dask", wait_for_workers_timeout=30):
+            with joblib.parallel_config(backend="dask", wait_for_workers_timeout=180):
                 assert run_cells(draw, SEEDS, store=tmp_path) == alone
                 assert set(run_cells(which_process, SEEDS)) <= workers
                 assert run_cells(threads, SEEDS) == [1] * 7
