@@ -44,10 +44,10 @@ def run_cells(
 
     .. math:: (c_1, \dots, c_n) \mapsto (f(c_1), \dots, f(c_n))
 
-    The cells run in one process, unless the call stands in a context that says otherwise:
+    The cells run in one process, unless the call stands in a context of joblib that says otherwise:
 
-    - ``with joblib.parallel_config(n_jobs=2):`` takes two processes;
-    - ``with joblib.parallel_config(backend="dask"):`` takes the workers of the current
+    - ``parallel_config(n_jobs=2)`` takes two processes;
+    - ``parallel_config(backend="dask")`` takes the workers of the current
       ``dask.distributed.Client``.
 
     Each cell computes with one torch thread. The results are the same in all cases if the function
