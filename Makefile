@@ -26,7 +26,7 @@ help:
 	@echo "make test       run the tests"
 	@echo "make mutants    put errors into the formulas, and see that the tests catch each"
 	@echo "make bench      measure the package against its peers, into gradnotes/performance.json"
-	@echo "make studies    compute the stored studies anew, into gradnotes/scaling.json"
+	@echo "make studies    compute the stored studies anew, into gradnotes/"
 	@echo "make lab        open the notebooks in JupyterLab"
 	@echo "make serve      show the built book on this machine"
 	@echo "make notebooks  build, and refresh notebooks/ from the chapters"
@@ -62,6 +62,7 @@ bench: $(BENCH)
 
 studies: $(READY)
 	$(BIN)/python -m gradnotes.scaling
+	$(BIN)/python -m gradnotes.stopping
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import row_accuracy
 import row_derivatives
 import row_growth
+import row_monitor
 import row_sobolev
 
 RATIO_FIELDS = {
@@ -72,6 +73,29 @@ ROWS = {
         },
         fields=RATIO_FIELDS,
         measure=row_sobolev.sobolev_step,
+    ),
+    "monitor_check": Row(
+        about=f"A check of ReuseMonitor on {row_monitor.ROWS} images of 8 x 8 points in ten "
+        "classes, in single precision: norms and projections of the gradients of single rows, and "
+        "the mean gradient. The peers make the same numbers from the gradients of all rows at "
+        "once, and sum in single precision where the package sums in double. A plain step is one "
+        "of Adam on all rows. The rule holdout has "
+        f"{row_monitor.ROWS // row_monitor.FOLDS} rows more; the rule folds has "
+        f"{row_monitor.FOLDS} replicas, and its step is what they add to a plain one. Peaks are of "
+        "the tensors that a call allocates, beyond those that stood before.",
+        sizes={
+            "network": "a 64-64-10 perceptron, or one with two convolutions and two dense layers",
+            "rule": "the rule of the monitor",
+            "work": "check: a check alone; step: what the monitor adds to a step without a check",
+            "limit_mib": "the limit that the monitor is given for gradients of single rows, in MiB",
+        },
+        fields={
+            **RATIO_FIELDS,
+            "ours_mib": "peak of the package's tensors, in MiB; for a check with its step",
+            "peer_mib": "peak of the peer's tensors, in MiB",
+            "matrix_mib": "the gradients of all rows of the sample, one for each row, in MiB",
+        },
+        measure=row_monitor.monitor_check,
     ),
     "accuracy": Row(
         about=f"Errors of fits to {row_accuracy.POINTS} uniformly random points with values and "

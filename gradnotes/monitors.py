@@ -30,7 +30,7 @@ RULES = {
     "folds": "the mean over replicas, each of which trains without its own fold",
     "holdout": "measured on held-out rows",
 }
-# Rows of a pass that needs no gradients of single observations.
+# Rows of a pass, at most: more leave the cache.
 PASS_ROWS = 256
 
 
@@ -120,8 +120,8 @@ class ReuseMonitor:
 
     Gradients are over the parameters with ``requires_grad``, measured in eval mode: without
     dropout. Norms, projections, and the sums over parameters and over chunks of rows are float64.
-    The gradients of single observations are taken in chunks that fit ``memory``; activations, and
-    a float64 copy of one parameter's part, come on top.
+    The gradients of single observations are taken in chunks that fit ``memory``, of 256 rows at
+    most; activations, and a float64 copy of one parameter's part, come on top.
 
     Call :meth:`step` after ``optimiser.step()`` and before the step of a learning-rate scheduler:
     replicas take the learning rates that they then find. They minimise the mean loss of the batch,
@@ -207,7 +207,7 @@ class ReuseMonitor:
                 "more data"
             )
         self._row_bytes = _checked_model(model, optimiser, inputs, memory)
-        self._chunk = int(memory // self._row_bytes)
+        self._chunk = min(int(memory // self._row_bytes), PASS_ROWS)
         _check_rows_are_separate(model, loss, *self._data)
         digests = _digests(*self._data)
         self._fold_of = None
@@ -542,8 +542,8 @@ def _projections(model, loss, data, rows, direction, chunk):
         for name, g in _differentiated(each, parameters, *single).items():
             flat = g.flatten(1).double()
             dots[here] += (flat @ direction[name].flatten()).cpu()
-            squares[here] += (flat**2).sum(1).cpu()
             sums[name] += flat.sum(0).view_as(sums[name])
+            squares[here] += flat.square_().sum(1).cpu()
     return dots.numpy(), squares.numpy(), {name: g / len(rows) for name, g in sums.items()}
 
 

@@ -3,7 +3,8 @@ r"""Sample reuse: how far the gradient of a training loss is from the true one, 
 :func:`reuse_trajectory` follows gradient descent on one sample, for two problems whose true
 gradient is known. :func:`stale_gradient_bound` and :func:`stability_bound` bound its error,
 :func:`first_order_bias` and :func:`first_order_gap` say how it begins, and :func:`reuse_budget`
-turns the second bound into a number of steps.
+turns the second bound into a number of steps. For a training loop of your own see
+:class:`gradnotes.monitors.ReuseMonitor`.
 """
 
 from __future__ import annotations

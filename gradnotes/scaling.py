@@ -7,13 +7,11 @@ none. :func:`study` makes the book's table, which ``load_table("scaling")`` read
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-import joblib
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -22,7 +20,8 @@ from scipy import stats
 from gradnotes.fitting import fit
 from gradnotes.interpolants import interpolate
 from gradnotes.networks import MLP, make_generator
-from gradnotes.sweeps import cell_generator, load_table, run_cells, save_table, source_hash
+from gradnotes.regressions import check_whole
+from gradnotes.sweeps import cell_generator, load_table, run_cells, store_study
 
 ORDERS = {"nearest": (1, 0), "linear": (2, 1), "taylor": (2, 1), "hermite": (4, 3)}
 NETWORKS = ("network", "network with gradients")
@@ -538,14 +537,14 @@ def _cells(methods, dimensions, points_counts, seeds, design, steps, rng):
     cell_generator(rng)  # refuses a seed that makes no sense
     if design not in DESIGNS:
         raise ValueError(f"expected a design among {', '.join(DESIGNS)}, and got {design!r}")
-    _check_whole("seeds", seeds, 2)
-    _check_whole("steps", steps, 1)
+    check_whole("seeds", seeds, 2)
+    check_whole("steps", steps, 1)
     cells = []
     for method, dimension, count in product(methods, dimensions, points_counts):
         if method not in METHODS:
             raise ValueError(f"expected a method among {', '.join(METHODS)}, and got {method!r}")
         _check_dimension(method, dimension, max(MARGIN))
-        _check_whole("a number of points", count, 2)
+        check_whole("a number of points", count, 2)
         per_axis = round(count ** (1 / dimension))
         if design == "grid" and per_axis**dimension != count:
             raise ValueError(
@@ -560,12 +559,6 @@ def _cells(methods, dimensions, points_counts, seeds, design, steps, rng):
         groups = [list(range(first, min(first + GROUP, seeds))) for first in range(0, seeds, GROUP)]
         cells += [{**base, "seeds": group} for group in groups]
     return cells
-
-
-def _check_whole(name, number, least):
-    whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
-    if not whole or number < least:
-        raise ValueError(f"expected {name} as an integer of {least} or more, and got {number!r}")
 
 
 def _merged(cells, results):
@@ -721,20 +714,13 @@ def check_against_study(sweep: ScalingSweep) -> int:
 
 def main(path: Path | None = None) -> None:
     """Run the study on all cores and store its table, by default in the package."""
-    path = Path(__file__).with_name("scaling.json") if path is None else path
-    # Parts of other code are of no use; under another name they are not in the way either.
-    store = Path("_build") / "studies" / f"scaling-{source_hash([__name__])}"
-    with joblib.parallel_config(n_jobs=-1):
-        sweep = study(store=store)
-    rows = [{k: _rounded(v) if k in COLUMNS else v for k, v in row.items()} for row in sweep.rows]
-    settings = {"rng": 0, "seeds": SEEDS, "network_seeds": NETWORK_SEEDS, "study": STUDY}
-    save_table(path, rows, settings=settings, modules=[__name__])
-    shutil.rmtree(store)
-    print(f"wrote {path.name} with {len(rows)} rows")
-
-
-def _rounded(errors):
-    return [float(f"{error:.7g}") for error in errors]
+    store_study(
+        lambda store: study(store=store).rows,
+        Path(__file__).with_name("scaling.json") if path is None else path,
+        settings={"rng": 0, "seeds": SEEDS, "network_seeds": NETWORK_SEEDS, "study": STUDY},
+        module=__name__,
+        digits=7,
+    )
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import inspect
 import json
 import os
 import platform
+import shutil
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
@@ -22,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, parallel_config
 from tqdm import tqdm
 
 import gradnotes
@@ -324,6 +325,59 @@ def save_table(
     head = json.dumps({**table, "settings": settings}, indent=1)
     # A row a line: what a new run changes can then be read in a comparison of versions.
     _write(path, head.removesuffix("\n}") + ',\n "rows": [\n' + ",\n".join(lines) + "\n ]\n}\n")
+
+
+def store_study(
+    study: Callable[[Path], Iterable[dict]],
+    path: str | os.PathLike,
+    *,
+    settings: dict,
+    module: str,
+    digits: int,
+) -> None:
+    r"""Run a study on all cores, and save its rows; after an interrupt it goes on where it was.
+
+    What is done is kept in ``_build/studies``, in a folder that is deleted at the end.
+
+    Args:
+        study: Takes this folder, as the ``store`` of :func:`run_cells`, and returns the rows.
+        path: The file, as for :func:`save_table`.
+        settings: The arguments of the study.
+        module: The name of its module.
+        digits: How many significant digits are kept of each number that is not whole.
+
+    Raises:
+        TypeError: See :func:`save_table`.
+        ValueError: See :func:`save_table`.
+
+    Source: the definition of a stored study in the book.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path, settings = Path(folder) / "thirds.json", {"rng": 0}
+        ...     options = {"settings": settings, "module": "gradnotes.sweeps", "digits": 3}
+        ...     store_study(lambda store: [{"x": 1, "third": 1 / 3}], path, **options)
+        ...     load_table(path)["rows"]
+        wrote thirds.json with 1 rows
+        [{'third': 0.333, 'x': 1}]
+    """
+    path = Path(path)
+    # Parts of other code are of no use; under another name they are not in the way either.
+    store = Path("_build") / "studies" / f"{path.stem}-{source_hash([module])}"
+    with parallel_config(n_jobs=-1):
+        rows = [_rounded(row, digits) for row in study(store)]
+    save_table(path, rows, settings=settings, modules=[module])
+    shutil.rmtree(store, ignore_errors=True)
+    print(f"wrote {path.name} with {len(rows)} rows")
+
+
+def _rounded(what, digits):
+    if isinstance(what, dict):
+        return {key: _rounded(value, digits) for key, value in what.items()}
+    if isinstance(what, list):
+        return [_rounded(value, digits) for value in what]
+    return float(f"{what:.{digits}g}") if isinstance(what, float) else what
 
 
 def load_table(source: str | Path) -> dict:

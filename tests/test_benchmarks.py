@@ -1,6 +1,6 @@
 """The benchmarks: their arithmetic, their guard against unlike peers, and what they recorded.
 
-Nothing here is timed, and JAX and SMT are not needed.
+Nothing here is timed, and no peer's package is needed.
 """
 
 import datetime
@@ -14,15 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from gradnotes.networks import MLP
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "benchmarks"
-# The command, as it is where neither JAX nor SMT is installed.
+# The command, as it is where no peer's package is installed.
 WITHOUT_PEERS = (
-    "import runpy, sys; sys.modules.update(jax=None, smt=None); sys.path.insert(0, {folder!r}); "
-    "sys.argv = ['run.py', *{words!r}]; runpy.run_path({script!r}, run_name='__main__')"
+    "import runpy, sys; sys.modules.update(jax=None, smt=None, backpack=None, opacus=None); "
+    "sys.path.insert(0, {folder!r}); sys.argv = ['run.py', *{words!r}]; "
+    "runpy.run_path({script!r}, run_name='__main__')"
 )
 
 
@@ -159,6 +161,68 @@ def test_relative_errors_of_a_constant():
     assert relative_errors((values, 2.0 * gradients), (values, gradients)) == (0.0, 1.0)
 
 
+# The row of the monitor
+
+
+def one_row_at_a_time(model):
+    """Return gradients of single rows as the peers of the row do, by a loop."""
+    parameters, loss = list(model.parameters()), torch.nn.CrossEntropyLoss()
+
+    def gradients(x, y):
+        rows = [
+            torch.autograd.grad(loss(model(a), b), parameters)
+            for a, b in zip(x.split(1), y.split(1), strict=True)
+        ]
+        for each in map(torch.stack, zip(*rows, strict=True)):
+            yield each.mean(0), each
+
+    return gradients
+
+
+@pytest.mark.parametrize("rule", ["standard error", "holdout"])
+def test_the_peers_of_the_monitor_do_its_work(rule, monkeypatch):
+    import row_monitor
+    from timing import PeerDiffersError, check_same
+
+    def a_little_longer(model):
+        gradients = one_row_at_a_time(model)
+        return lambda x, y: ((mean, each * 1.001) for mean, each in gradients(x, y))
+
+    ways = {"a loop": ("torch", one_row_at_a_time), "a wrong loop": ("torch", a_little_longer)}
+    monkeypatch.setattr(row_monitor, "PEERS", ways)
+    ours, _, good, bad = row_monitor.contestants("convolutional", rule, "check", 4, 40)
+    numbers = ours.run()
+    check_same(numbers, good.run(), good.name, row_monitor.AGREE)
+    with pytest.raises(PeerDiffersError):
+        check_same(numbers, bad.run(), bad.name, row_monitor.AGREE)
+
+
+def test_the_peak_of_known_tensors():
+    from row_monitor import MIB, peak_bytes
+
+    before = torch.ones(MIB, dtype=torch.uint8)
+
+    def run():
+        one = torch.zeros(MIB, dtype=torch.uint8)
+        two = one + 1
+        del one
+        return (two + before,)
+
+    # Two blocks at a time, and the few bytes of scalars.
+    assert 2 * MIB <= peak_bytes(run) < 2.01 * MIB
+    assert peak_bytes(lambda: ()) == 0
+
+
+def test_a_quick_run_of_the_row_of_the_monitor(tmp_path):
+    path = tmp_path / "quick.json"
+    done = run_without_peers("--quick", "--only", "monitor_check", "--output", path)
+    assert done.returncode == 0, done.stderr
+    records = json.loads(path.read_text(encoding="utf8"))["rows"]["monitor_check"]["records"]
+    assert {record["peer"] for record in records} == {"plain step"}
+    assert {record["rule"] for record in records} == {"standard error", "folds"}
+    assert all(record["ours_mib"] > 0 and record["peer_mib"] > 0 for record in records)
+
+
 # The command
 
 
@@ -166,7 +230,8 @@ def test_a_quick_run_without_the_peers_that_are_not_installed(tmp_path):
     path = tmp_path / "quick.json"
     done = run_without_peers("--quick", "--only", "hessian", "--output", path)
     assert done.returncode == 0, done.stderr
-    assert "skipped, since they are not installed: the peers in jax, smt" in done.stdout
+    skipped = "skipped, since they are not installed: the peers in jax, smt, backpack-for-pytorch"
+    assert skipped in done.stdout
     found = json.loads(path.read_text(encoding="utf8"))
     assert list(found["rows"]) == ["hessian"]
     records = found["rows"]["hessian"]["records"]
@@ -178,7 +243,10 @@ def test_a_quick_run_without_the_peers_that_are_not_installed(tmp_path):
 def test_a_full_run_asks_for_the_peers():
     done = run_without_peers()
     assert done.returncode == 1
-    assert "expected jax, smt to be installed; try make bench" in done.stderr
+    assert (
+        "expected jax, smt, backpack-for-pytorch, opacus to be installed; try make bench"
+        in done.stderr
+    )
 
 
 def test_an_unknown_row_is_refused():
@@ -195,6 +263,10 @@ def test_rows_of_other_versions_are_not_mixed(tmp_path):
     old = {"machine": run.machine(), "versions": run.versions(), "rows": {"growth": {}}}
     path.write_text(json.dumps(old), encoding="utf8")
     assert run.kept_rows(path) == {"growth": {}}
+    # A peer that came later has no part in the old rows.
+    del old["versions"]["opacus"]
+    path.write_text(json.dumps(old), encoding="utf8")
+    assert run.kept_rows(path) == {"growth": {}}
     old["versions"]["torch"] = "1.0"
     path.write_text(json.dumps(old), encoding="utf8")
     with pytest.raises(SystemExit, match=r"expected the versions of old\.json"):
@@ -208,8 +280,10 @@ def test_the_peers_are_no_part_of_the_readers_lock():
     )
     assert bench[1] == "-r requirements.txt"
     packages = {line.split("==")[0] for line in bench[2:]}
-    assert {"jax", "smt"} <= packages
+    assert {"jax", "smt", "backpack-for-pytorch", "opacus"} <= packages
     assert not packages & {line.split("==")[0] for line in reader}
+    # BackPACK needs torchvision; torch itself stays the reader's.
+    packages -= {"torchvision"}
     assert not [name for name in packages if name.startswith(("nvidia", "cuda", "torch", "triton"))]
 
 
@@ -222,8 +296,10 @@ def record():
 
 
 def test_the_record_says_when_where_and_with_what(record):
+    import run
+
     assert datetime.date.fromisoformat(record["made"]) >= datetime.date(2026, 11, 25)
-    assert set(record["versions"]) == {"torch", "numpy", "jax", "smt", "gradnotes"}
+    assert list(record["versions"]) == list(run.PACKAGES)
     assert all(re.match(r"\d+\.\d+", version) for version in record["versions"].values())
     assert set(record["machine"]) == {"processor", "cores", "system", "python"}
     assert record["threads"] == 1
@@ -280,6 +356,19 @@ def test_each_row_has_all_sizes_for_all_peers(record):
             found.setdefault(size, set()).add(each.get("peer"))
         assert sorted(found) == sorted(sizes), name
         assert {len(names) for names in found.values()} == {peers}, name
+
+
+def test_the_row_of_the_monitor_has_all_its_contestants(record):
+    import row_monitor
+
+    row, found = record["rows"]["monitor_check"], {}
+    for each in row["records"]:
+        found.setdefault(tuple(each[key] for key in row["sizes"]), []).append(each["peer"])
+    assert found == {
+        (network, *case): ["plain step"] + (["BackPACK", "Opacus"] if case[0] != "folds" else [])
+        for network in row_monitor.NETWORKS
+        for case in row_monitor.CASES
+    }
 
 
 def test_growth_follows_from_the_times(record):

@@ -14,6 +14,8 @@ CHAPTERS = [
     for part in TOC["parts"]
     if part.get("numbered")
     for page in part["chapters"]
+    # One page, for a reader who comes from the original question.
+    if page["file"] != "book/answer"
 ]
 PAGES = [path.stem for path in sorted(BOOK.glob("*.md"))]
 KIND = r"\*(By hand|By computer|Experiment), \d+ minutes, level [ABC], goals? "
