@@ -110,7 +110,7 @@ def reuse_trajectory(
     times n times d, and time with that times the steps.
 
     Args:
-        problem: A :class:`LinearProblem` or a :class:`LogisticProblem`.
+        problem: A linear or logistic problem of :mod:`gradnotes.regressions`.
         n: The number of observations in a sample, 2 or more.
         steps: The number of steps, 1 or more.
         step_size: :math:`\alpha`, above 0.
@@ -356,7 +356,7 @@ def first_order_bias(
     sample the weights look for a place where the gradients of single observations agree.
 
     Args:
-        problem: A :class:`LinearProblem` or a :class:`LogisticProblem`; the start is 0.
+        problem: A linear or logistic problem of :mod:`gradnotes.regressions`; the start is 0.
         n: The number of observations, 2 or more.
         steps: t, 1 or more.
         step_size: :math:`\alpha`, above 0.

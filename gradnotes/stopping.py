@@ -720,7 +720,7 @@ def check_against_study(sweep: StoppingSweep) -> int:
         >>> live = stopping_sweep(problems=["linear"], sizes=[40], batches=["full"], samples=2,
         ...     rng=0)
         >>> check_against_study(live)
-        56
+        64
     """
     stored = {_key(row): row for row in stored_study().rows}
     count = 0
