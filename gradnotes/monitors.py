@@ -24,11 +24,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gradnotes.networks import make_generator
 
-# What the interval of each rule rests on.
+# What the reason of each rule adds.
 RULES = {
-    "standard error": "the sample is taken as fresh, and there is no guarantee once it was reused",
-    "folds": "the mean over replicas, each of which trains without its own fold",
-    "holdout": "measured on held-out rows",
+    "standard error": " (as if the sample were fresh)",
+    "folds": " (folds)",
+    "holdout": " (held-out rows)",
 }
 # Rows of a pass, at most: more leave the cache.
 PASS_ROWS = 256
@@ -470,10 +470,10 @@ def _held_out(norm_squares, dots, error_squares):
 def _reason(agreement, interval, basis):
     if math.isnan(agreement):
         return "stop: the training gradient is zero, so that plain steps change nothing any more"
+    low, high = interval
     return (
-        f"{'go on' if agreement > 0 else 'stop'}: for each unit by which the training loss falls, "
-        f"the risk is estimated to fall by {agreement:.2g} [{interval[0]:.2g}, {interval[1]:.2g}]; "
-        f"{basis}"
+        f"{'go on' if agreement > 0 else 'stop'}: per unit of training loss, the risk falls by "
+        f"{agreement:.2g} [{low:.2g}, {high:.2g}]{basis}"
     )
 
 

@@ -432,14 +432,14 @@ def test_stop_go_on_and_a_gradient_of_zero():
     assert stop.agreement < 0
     assert str(stop) == f"step 0: {stop.reason}"
     assert stop.reason == (
-        "stop: for each unit by which the training loss falls, the risk is estimated to fall by "
-        f"{stop.agreement:.2g} [{stop.interval[0]:.2g}, {stop.interval[1]:.2g}]; the sample is "
-        "taken as fresh, and there is no guarantee once it was reused"
+        "stop: per unit of training loss, the risk falls by "
+        f"{stop.agreement:.2g} [{stop.interval[0]:.2g}, {stop.interval[1]:.2g}] "
+        "(as if the sample were fresh)"
     )
     (on,) = made("folds").reports
     assert not on.stop
     assert on.agreement > 0
-    assert on.reason.startswith("go on: for each unit")
+    assert on.reason.startswith("go on: per unit of training loss, the risk falls by ")
     for rule in RULES:
         (zero,) = made(rule, loss=lambda output, y: 0 * output[:, 0]).reports
         assert zero.stop
