@@ -351,9 +351,9 @@ def first_order_bias(
     .. math:: E[\nabla F_S(\theta_t) - \nabla F(\theta_t)] = -\frac{\alpha t}{2n}\,
               \nabla \operatorname{tr}\Sigma(\theta_0) + O\bigl((\alpha t)^2\bigr)
 
-    Full-batch steps, a start that does not depend on the sample, and a loss with two continuous
-    derivatives and enough moments. The bias leads, for descent, towards more variance: on its own
-    sample the weights look for a place where the gradients of single observations agree.
+    Full-batch steps, a start that does not depend on the sample, and a loss with three continuous
+    derivatives and enough moments. The bias points to less variance, and holds the steps of
+    descent, which go against the gradient, back.
 
     Args:
         problem: A linear or logistic problem of :mod:`gradnotes.regressions`; the start is 0.
@@ -387,8 +387,8 @@ def first_order_gap(
     .. math:: E[F(\theta_t) - F_S(\theta_t)] = \frac{\alpha t}{n}\,
               \operatorname{tr}\Sigma(\theta_0) + O\bigl((\alpha t)^2\bigr)
 
-    The assumptions, arguments and errors are those of :func:`first_order_bias`, except that one
-    continuous derivative is enough.
+    The assumptions, arguments and errors are those of :func:`first_order_bias`, except that two
+    continuous derivatives are enough.
 
     Source: Roberts (2021), arXiv 2104.04874; and Monte Carlo agrees.
 

@@ -100,8 +100,9 @@ def test_folds_stop_close_to_the_best_step(rule, batch):
 @pytest.mark.parametrize(
     ("rule", "least", "most"),
     [
-        ("folds", 0.89, 1.0),
+        ("folds", 0.93, 1.0),
         ("holdout", 0.89, 1.0),
+        broken("holdout", 0.93, 1.0, by="a hold-out that is as sure as folds"),
         broken("standard error", 0.89, 1.0, by="the sample's own standard error"),
         broken("folds", 0.99, 1.0, by="intervals that nearly always hold"),
     ],
@@ -127,12 +128,12 @@ def test_how_often_intervals_hold(rule, least, most):
     ],
 )
 def test_gradients_against_losses_of_folds(batch, worse):
-    """The paired difference: apart from zero, or less than a hundredth at both ends."""
+    """The paired difference: above zero, or less than a hundredth at both ends."""
     for problem in REGRESSIONS:
         for n in (100, 200, 400):
             found = stored_study().compare(problem, n, "fold losses", other="folds", batch=batch)
             low, high = found.interval
-            assert low > 0 if worse else max(-low, high) < 0.02
+            assert low > 0 if worse else max(-low, high) < 0.01
 
 
 @cache
@@ -152,13 +153,13 @@ def watched(seed):
     checks = [10, 20, 30, 40, 60, 80, 120, 160, 240]
     watch = ReuseMonitor(model, loss, optimiser, x[:400], y[:400], checks=checks, rng=0)
     risk = []
-    for _ in range(240):
+    for _ in range(241):
+        with torch.no_grad():
+            risk.append(float(loss(model(x[400:]), y[400:]).mean()))
         optimiser.zero_grad()
         loss(model(x[:400]), y[:400]).mean().backward()
         optimiser.step()
         watch.step(None)
-        with torch.no_grad():
-            risk.append(float(loss(model(x[400:]), y[400:]).mean()))
     return watch.reports, np.array(risk)
 
 
@@ -171,6 +172,5 @@ def test_the_monitor_stops_a_network_near_its_best_step(times):
     for seed in range(8):
         reports, risk = watched(seed)
         stop = min(240, times * next((report.step for report in reports if report.stop), 240))
-        lost.append((risk[stop - 1] - risk.min()) / (risk[-1] - risk.min()))
-    assert max(lost) < 0.5
-    assert np.median(lost) < 0.1
+        lost.append((risk[stop] - risk.min()) / (risk[-1] - risk.min()))
+    assert max(lost) < 0.15

@@ -28,7 +28,7 @@ def rms(errors):
 )
 @pytest.mark.parametrize("problem", [LinearProblem, LogisticProblem])
 def test_a_stale_gradient_errs_by_at_most_the_distance(problem, factor):
-    """In one dimension, where the error and the step may point the same way."""
+    """In one dimension, where the error may point against the way that was gone."""
     problem = problem(dimension=1)
     run = reuse_trajectory(problem, n=20, steps=40, step_size=0.2, samples=100, rng=0)
     smoothness = factor * problem.population_smoothness
@@ -188,3 +188,27 @@ def test_values_of_fresh_samples_lose_the_rate(kept, low, high):
             squares[k] = ((there - here) / steps - truth) ** 2
         errors.append(squares.mean(axis=0).min() ** 0.5)
     assert low < np.polyfit(np.log(counts), np.log(errors), 1)[0] < high
+
+
+@pytest.mark.claim("B60")
+@pytest.mark.parametrize(
+    ("noise", "shrunk"),
+    [
+        (0.7, 1.0),
+        broken(0.7, 0.5, by="weights of half the length"),
+    ],
+)
+@pytest.mark.parametrize(("n", "d"), [(12, 5), (40, 20), (200, 20)])
+def test_at_least_squares_the_error_is_that_of_a_fresh_sample(n, d, noise, shrunk):
+    """Both mean squares by simulation, within five standard errors of the formula."""
+    problem = LinearProblem(dimension=d, noise=noise)
+    x, y = problem.draw((4000, n), rng=d)
+    normal = x.swapaxes(1, 2) @ x
+    theta = shrunk * np.linalg.solve(normal, x.swapaxes(1, 2) @ y[..., None])[..., 0]
+    true = problem.population_gradient(theta)
+    exact = noise**2 * d / (n - d - 1)
+    for sample in ((x, y), problem.draw((4000, n), rng=n)):
+        squares = ((problem.gradients(theta, *sample).mean(axis=1) - true) ** 2).sum(axis=1)
+        error = squares.std() / len(squares) ** 0.5
+        assert error < 0.05 * exact
+        assert abs(squares.mean() - exact) < 5 * error
