@@ -62,13 +62,22 @@ def test_the_theorem_holds_exactly_in_small_cases(price):
         step_size = 2 * rng.random() ** 0.3 / smoothness
         start = 3 * rng.standard_normal()
         errors, noise = exact_errors(
-            curvatures, rng.standard_normal(2), rng.random(), n, step_size, 10,
+            curvatures,
+            rng.standard_normal(2),
+            rng.random(),
+            n,
+            step_size,
+            10,
             start=lambda share, start=start: np.full(share.shape, start),
-        )  # fmt: skip
+        )
         bound = stability_bound(
-            np.arange(11), n=n, step_size=step_size, smoothness=smoothness, sigma=noise,
+            np.arange(11),
+            n=n,
+            step_size=step_size,
+            smoothness=smoothness,
+            sigma=noise,
             largest_sigma=np.maximum.accumulate(noise),
-        )  # fmt: skip
+        )
         fresh = noise / n**0.5
         assert np.all(errors <= (fresh + price * (bound - fresh)) * (1 + 1e-9))
 
@@ -94,9 +103,12 @@ def test_the_bound_is_loose_and_the_error_that_of_a_fresh_sample(n, margin):
     run = reuse_trajectory(problem, **setting, steps=300, samples=64, rng=1)
     sigma = rms(run.fresh_error) * n**0.5
     bound = stability_bound(
-        np.arange(301), **setting, smoothness=problem.smoothness, sigma=sigma,
+        np.arange(301),
+        **setting,
+        smoothness=problem.smoothness,
+        sigma=sigma,
         largest_sigma=np.maximum.accumulate(sigma),
-    )  # fmt: skip
+    )
     assert bound[30] > margin * rms(run.error)[30]
     ratio = rms(run.error) / rms(run.fresh_error)
     assert ratio.min() > 0.75
@@ -141,9 +153,14 @@ def test_the_first_order_formulas_hold(problem, bias_factor, gap_factor):
 @cache
 def long_run(problem, resample):
     return reuse_trajectory(
-        problem, n=100, steps=300, step_size=0.1 if isinstance(problem, LinearProblem) else 0.4,
-        samples=32, resample=resample, rng=2,
-    )  # fmt: skip
+        problem,
+        n=100,
+        steps=300,
+        step_size=0.1 if isinstance(problem, LinearProblem) else 0.4,
+        samples=32,
+        resample=resample,
+        rng=2,
+    )
 
 
 @pytest.mark.claim("B53")
