@@ -67,6 +67,13 @@ def made(rule="folds", *, model=None, optimiser=None, sample=None, loss=squared,
     return ReuseMonitor(model, loss, optimiser, x, y, **options(rule, **changes))
 
 
+def stepped(monitor, batch=None):
+    """Let the loop take a step on its batch, and the monitor follow."""
+    rows = range(20) if batch is None else batch
+    train(monitor._model, monitor._optimiser, *data(), torch.as_tensor(rows))
+    return monitor.step(batch)
+
+
 def train(model, optimiser, x, y, rows=None):
     x, y = (x, y) if rows is None else (x[rows], y[rows])
 
@@ -125,7 +132,8 @@ def test_norms_and_projections_one_observation_after_another(make, dtype, rel, m
     expected = gradients(model, loss, x, y)
     rows = torch.tensor([0, 2, 3, 4, 6, 7, 9])
     monkeypatch.setattr(monitors, "PASS_ROWS", 3)
-    mean = monitors._mean_gradient(model, loss, (x, y), rows)
+    names = [name for name, _ in model.named_parameters()]
+    mean = monitors._mean_gradient(model, loss, (x, y), rows, names)
     flat = torch.cat([g.flatten() for g in mean.values()]).numpy()
     np.testing.assert_allclose(flat, expected[rows].mean(0), rtol=rel, atol=rel)
     held = torch.tensor([1, 5, 8, 10])
@@ -137,7 +145,7 @@ def test_norms_and_projections_one_observation_after_another(make, dtype, rel, m
         np.testing.assert_allclose(flat_other, expected[held].mean(0), rtol=rel, atol=rel)
         assert dots.dtype == squares.dtype == flat.dtype == np.float64
     with torch.no_grad():
-        again = monitors._mean_gradient(model, loss, (x, y), rows)
+        again = monitors._mean_gradient(model, loss, (x, y), rows, names)
     assert all(torch.equal(again[name], mean[name]) for name in mean)
 
 
@@ -454,7 +462,7 @@ def test_stop_go_on_and_a_gradient_of_zero():
 
 def test_the_latest_report_is_returned_and_replicas_rest_after_the_last_check():
     monitor = made(checks=[2])
-    assert [monitor.step(None).step for _ in range(4)] == [0, 2, 2, 2]
+    assert [stepped(monitor).step for _ in range(4)] == [0, 2, 2, 2]
     before = monitor.state_dict()["replicas"]
     monitor.step(None)
     for (one, _), (other, _) in zip(before, monitor.state_dict()["replicas"], strict=True):
@@ -520,7 +528,7 @@ def test_hooks_of_the_optimiser_act_on_the_original_only():
 def test_a_batch_within_one_fold_leaves_its_replica_alone():
     monitor = made(checks=[1])
     before, folds = monitor.state_dict()["replicas"], monitor.state_dict()["folds"]
-    monitor.step(torch.tensor([7]))
+    stepped(monitor, torch.tensor([7]))
     after = monitor.state_dict()["replicas"]
     for k in range(5):
         stayed = torch.equal(before[k][0]["0.weight"], after[k][0]["0.weight"])
@@ -551,7 +559,7 @@ def test_replicas_follow_the_mode_of_the_model():
     monitor = made(model=model, checks=[1])
     model.eval()
     start, folds = copy.deepcopy(model), monitor.state_dict()["folds"]
-    monitor.step(None)
+    stepped(monitor)
     train(start, torch.optim.SGD(start.parameters(), lr=0.05), *data(), folds != 2)
     found = monitor.state_dict()["replicas"][2][0]
     torch.testing.assert_close(found["last.weight"], start.last.weight.detach(), rtol=1e-10, atol=0)
@@ -584,6 +592,51 @@ def test_nothing_of_the_caller_is_changed(rule):
     assert [p.grad for p in model.parameters()] != [None] * 8
 
 
+@every_rule
+def test_only_what_the_optimiser_moves_counts(rule):
+    model, frozen = network(), network()
+    optimiser = torch.optim.SGD(model[2].parameters(), lr=0.05)
+    one = made(rule, model=model, optimiser=optimiser, checks=[1])
+    frozen[0].requires_grad_(False)
+    other = made(rule, model=frozen, checks=[1])
+    assert stepped(one).memory == 6 * 8 * {"folds": 4, "standard error": 20, "holdout": 9}[rule]
+    stepped(other)
+    assert all(same(a, b) for a, b in zip(one.reports, other.reports, strict=True))
+
+
+@every_rule
+@pytest.mark.parametrize("kind", ["momentum", "adam"])
+def test_a_layer_frozen_and_freed_later(rule, kind):
+    model, twin = network(), network()
+    optimiser = OPTIMISERS[kind](model.parameters())
+    own = OPTIMISERS[kind](twin.parameters())
+    monitor = made(rule, model=model, optimiser=optimiser, checks=[2, 3], memory=26 * 8)
+    x, y = data()
+    kept = monitor.state_dict()["folds"] != 3 if rule == "folds" else torch.arange(20) >= 0
+    for free in (True, False, True):
+        model[0].requires_grad_(free)
+        twin[0].requires_grad_(free)
+        report = stepped(monitor)
+        train(twin, own, x, y, kept)
+        found = monitor._replicas[3][0] if rule == "folds" else model
+        torch.testing.assert_close(weights(found), weights(twin), rtol=1e-10, atol=1e-12)
+        if not free and rule == "standard error":
+            g = gradients(twin, squared, x, y)
+            assert g.shape == (20, 6)
+            assert report.gradient_norm == pytest.approx(np.linalg.norm(g.mean(0)), rel=1e-9)
+    # The rows at once fit the parameters of the moment.
+    assert [r.memory // 8 for r in monitor.reports] == [26, 4 * 6, 26]
+    few = network()
+    few[0].requires_grad_(False)
+    monitor = made(rule, model=few, checks=[1], memory=6 * 8)
+    few[0].requires_grad_(True)
+    assert stepped(monitor).memory == 26 * 8
+    late = made(rule, checks=[1])
+    late._model.requires_grad_(False)
+    with pytest.raises((ValueError, RuntimeError), match=r"requires_grad|not require grad"):
+        late.step(None)
+
+
 def test_a_frozen_layer_does_not_count():
     model = network()
     model[0].requires_grad_(False)
@@ -599,6 +652,274 @@ def test_our_own_networks_and_float32():
     x, y = data(dtype=torch.float32)
     (report,) = made(model=model, sample=(x, y[:, 0]), loss=SQUARED).reports
     assert report.dtype == "float32"
+
+
+# Loops that replicas do not repeat
+
+
+def own_step(monitor, mean, *, clip=None):
+    monitor._optimiser.zero_grad()
+    mean(monitor._model, *monitor._data).backward()
+    if clip:
+        nn.utils.clip_grad_norm_(monitor._model.parameters(), clip)
+    monitor._optimiser.step()
+
+
+def usual(model, x, y):
+    return squared(model(x), y).mean()
+
+
+def twice(monitor):
+    for _ in range(2):
+        own_step(monitor, usual)
+
+
+def accumulated(monitor):
+    x, y = monitor._data
+    usual(monitor._model, x + 1, y).backward()
+    usual(monitor._model, x, y).backward()
+    monitor._optimiser.step()
+
+
+def by_another_optimiser(monitor):
+    given, monitor._optimiser = monitor._optimiser, copy.copy(monitor._optimiser)
+    monitor._optimiser.state = type(given.state)(dict)
+    own_step(monitor, usual)
+    monitor._optimiser = given
+
+
+def scheduled(monitor):
+    own_step(monitor, usual)
+    for group in monitor._optimiser.param_groups:
+        group["lr"] *= 0.5
+
+
+OTHER_LOOPS = {
+    "sum": lambda m: own_step(m, lambda model, x, y: squared(model(x), y).sum()),
+    "weights": lambda m: own_step(
+        m, lambda model, x, y: (squared(model(x), y) * (1 + (y[:, 0] > 0))).mean()
+    ),
+    "clipped": lambda m: own_step(m, usual, clip=0.01),
+    "penalty": lambda m: own_step(
+        m,
+        lambda model, x, y: (
+            usual(model, x, y) + 0.01 * sum((p**2).sum() for p in m._model[0].parameters())
+        ),
+    ),
+    "augmented": lambda m: own_step(m, lambda model, x, y: usual(model, x + 0.1, y)),
+    "other rows": lambda m: own_step(m, lambda model, x, y: usual(model, x[:15], y[:15])),
+    "accumulated": accumulated,
+    "twice": twice,
+    "never": lambda m: None,
+    "scheduled": scheduled,
+    "another optimiser": by_another_optimiser,
+}
+
+
+@pytest.mark.parametrize("loop", OTHER_LOOPS)
+@pytest.mark.parametrize("kind", ["plain", "momentum", "adam"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_loop_that_replicas_would_not_repeat(loop, kind, dtype):
+    if (loop, kind) == ("another optimiser", "plain"):
+        return  # Another plain SGD takes the same step.
+    kinds = {**OPTIMISERS, "plain": lambda p: torch.optim.SGD(p, lr=0.05)}
+    model = network(dtype)
+    optimiser = kinds[kind](model.parameters())
+    monitor = made(model=model, optimiser=optimiser, sample=data(dtype=dtype))
+    before = monitor.state_dict()
+    OTHER_LOOPS[loop](monitor)
+    words = r"the loop's first step to change .* would not repeat.*causes: .*try the mean of the sa"
+    for _ in range(2):
+        with pytest.raises(ValueError, match=f"(?i){words}.*holdout"):
+            monitor.step(None)
+    # Nothing has been counted or moved.
+    assert repr(monitor.state_dict()) == repr(before)
+
+
+def test_class_weights_and_a_wrong_batch():
+    model, _, x, y = images(torch.float32)
+    x[3:], y = x[3:] + 1, y % 3
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.05)
+    weight = torch.tensor([1.0, 2.0, 5.0])
+    single = nn.CrossEntropyLoss(weight=weight, reduction="none")
+    start = copy.deepcopy(model.state_dict())
+    for mean, fits in (
+        (nn.CrossEntropyLoss(weight=weight), False),
+        (lambda o, t: single(o, t).mean(), True),
+        (lambda o, t: single(o, t).sum() / len(t), True),
+    ):
+        model.load_state_dict(start)
+        monitor = made(model=model, optimiser=optimiser, sample=(x, y), loss=single, folds=3)
+        optimiser.zero_grad()
+        mean(model(x), y).backward()
+        optimiser.step()
+        if fits:
+            with pytest.raises(ValueError, match="first step"):
+                monitor.step([0, 2, 1])
+            monitor.step(None)
+        else:
+            with pytest.raises(ValueError, match="a sum or weighted mean"):
+                monitor.step(None)
+
+
+@pytest.mark.parametrize("kind", [*OPTIMISERS, "adagrad", "rprop"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_rounding_is_no_other_loop(kind, dtype):
+    kinds = {**OPTIMISERS, "adagrad": torch.optim.Adagrad, "rprop": torch.optim.Rprop}
+    if kind == "lbfgs" and dtype.itemsize == 2:
+        return  # Not for half precision.
+    for seed in range(4):
+        model = network(dtype)
+        x, y = data(23, dtype, seed)
+        optimiser = kinds[kind](model.parameters())
+        monitor = made(model=model, optimiser=optimiser, sample=(x, y))
+        # Other orders of rows, and another way to the mean, round differently.
+        order = torch.randperm(23, generator=torch.Generator().manual_seed(seed))
+
+        def closure(model=model, optimiser=optimiser, x=x[order], y=y[order]):
+            optimiser.zero_grad()
+            mean = nn.functional.mse_loss(model(x), y)
+            mean.backward()
+            return mean
+
+        optimiser.step(closure)
+        monitor.step(None)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_steps_that_are_rounding_are_no_other_loop(seed):
+    # The gradient of the bias is zero but for rounding, of which Adam makes whole steps.
+    model = seeded(lambda: nn.Linear(3, 40))
+    generator = torch.Generator().manual_seed(seed)
+    x, y = torch.randn(23, 3, generator=generator), torch.randn(23, 40, generator=generator)
+    y = model(x).detach() + 100 * (y - y.mean(0))
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
+    order = torch.randperm(23, generator=generator)
+    monitor = made(model=model, optimiser=optimiser, sample=(x, y))
+    train(model, optimiser, x, y, order)
+    monitor.step(None)
+
+
+def test_a_learning_rate_of_zero_and_random_numbers_pass():
+    for model in (seeded(Residual).double(), network(torch.float64, nn.Dropout(0.01))):
+        monitor = made(model=model)
+        with torch.random.fork_rng(devices=[]):
+            stepped(monitor)
+        # A pass with dropout says nothing of the loop; without it, it does.
+        for training in (True, False):
+            other = made(model=model)
+            model.train(training)
+            if training:
+                other.step(None)
+            else:
+                with pytest.raises(ValueError, match="first step"):
+                    other.step(None)
+    model = network()
+    monitor = made(model=model, optimiser=torch.optim.SGD(model.parameters(), lr=0.0))
+    # The last digit is rounding, and more is not.
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.nextafter(p, 2 * p))
+    monitor.step(None)
+    other = made(model=model, optimiser=torch.optim.SGD(model.parameters(), lr=0.0))
+    with torch.no_grad():
+        model[0].weight *= 1 + 1e-14
+    with pytest.raises(ValueError, match="first step"):
+        other.step(None)
+
+
+def test_groups_added_later():
+    model = network()
+    optimiser = torch.optim.SGD(model[2].parameters(), lr=0.05)
+    monitor = made(model=model, optimiser=optimiser)
+    stepped(monitor)
+    optimiser.add_param_group({"params": [*model[0].parameters()]})
+    with pytest.raises(ValueError, match=r"groups .*\['SGD', 2\], and got \['SGD', 2, 2\]; try"):
+        monitor.step(None)
+    assert monitor.state_dict()["step"] == 1
+
+
+# What a report guarantees after earlier steps
+
+
+@pytest.mark.parametrize("kind", [*OPTIMISERS, "adagrad", "plain"])
+@pytest.mark.parametrize("rule", ["folds", "holdout"])
+def test_an_optimiser_that_has_stepped_before(kind, rule):
+    kinds = {
+        **OPTIMISERS,
+        "adagrad": torch.optim.Adagrad,
+        "plain": lambda p: torch.optim.SGD(p, lr=0.1),
+    }
+    model = network()
+    optimiser = kinds[kind](model.parameters())
+    fresh = made(rule, model=model, optimiser=optimiser)
+    assert stepped(fresh).guaranteed
+    state = fresh.state_dict()
+    late = made(rule, model=model, optimiser=optimiser)
+    assert late.reports[0].guaranteed == (kind == "plain")
+    # A monitor that goes on from a state takes over what the first one saw.
+    late.load_state_dict(state)
+    stepped(late)
+    assert late.reports[-1].step == 2
+    assert late.reports[-1].guaranteed
+    assert not made("standard error").reports[0].guaranteed
+
+
+# Half precision
+
+
+@every_rule
+def test_half_precision_does_not_overflow_in_a_sum(rule):
+    model = network(torch.float16)
+    x, y = data(600, torch.float16)
+    sample = 2 * x + 3, 50 * y + 500
+    held = tuple(part[:300] for part in sample) if rule == "holdout" else None
+    kept = tuple(part[300:] for part in sample) if rule == "holdout" else sample
+    changes = {} if held is None else {"holdout": held}
+    (report,) = made(rule, model=model, sample=kept, loss=absolute, **changes).reports
+    exact = tuple(part.double() for part in kept)
+    changes = {} if held is None else {"holdout": tuple(part.double() for part in held)}
+    (expected,) = made(rule, model=model.double(), sample=exact, loss=absolute, **changes).reports
+    assert report.gradient_norm == pytest.approx(expected.gradient_norm, rel=0.02)
+    assert report.agreement == pytest.approx(expected.agreement, rel=0.05)
+
+
+def absolute(output, target):
+    return 900 * (output - target).abs().flatten(1).sum(1)
+
+
+# Interruptions
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+@pytest.mark.parametrize("place", ["_train", "_measured"])
+def test_an_interrupted_step(error, place, monkeypatch):
+    monitor, twin = made(checks=[2, 3]), made(checks=[2, 3])
+    for each in (monitor, twin):
+        stepped(each)
+    state, weights_then = saved(monitor.state_dict()), copy.deepcopy(monitor._model.state_dict())
+    usual_work, calls = getattr(ReuseMonitor, place), []
+
+    def interrupted(self, *arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise error("now")
+        return usual_work(self, *arguments)
+
+    monkeypatch.setattr(ReuseMonitor, place, interrupted)
+    with pytest.raises(error, match="now"):
+        stepped(monitor)
+    monkeypatch.undo()
+    for call in (lambda: monitor.step(None), lambda: monitor.step("all"), monitor.state_dict):
+        with pytest.raises(
+            RuntimeError, match=r"step 2 was interrupted or failed.*load_state_dict"
+        ):
+            call()
+    assert len(monitor.reports) == 1
+    monitor.load_state_dict(state)
+    monitor._model.load_state_dict(weights_then)
+    for _ in range(2):
+        assert same(stepped(monitor), stepped(twin))
 
 
 # Checkpoints
@@ -654,7 +975,7 @@ def test_folds_come_from_the_checkpoint_and_else_from_the_seed():
     assert not torch.equal(folds[0], folds[2])
     other.load_state_dict(one.state_dict())
     assert torch.equal(other.state_dict()["folds"], folds[0])
-    assert same(one.step(None), other.step(None))
+    assert same(stepped(one), stepped(other))
 
 
 @pytest.mark.parametrize(
@@ -671,7 +992,7 @@ def test_folds_come_from_the_checkpoint_and_else_from_the_seed():
 )
 def test_a_state_of_another_monitor(part, changes):
     monitor = made()
-    monitor.step(None)
+    stepped(monitor)
     changes = dict(changes)
     if kind := changes.pop("kind", None):
         changes["model"] = model = network()
@@ -684,6 +1005,37 @@ def test_a_state_of_another_monitor(part, changes):
     for nonsense in (None, {}, {"fingerprint": {}}):
         with pytest.raises(ValueError, match="expected a state that state_dict"):
             other.load_state_dict(nonsense)
+
+
+@pytest.mark.parametrize("part", ["step", "reports", "replica_seconds", "folds", "replicas"])
+def test_a_state_without_a_part(part):
+    monitor, other = made(), made()
+    stepped(monitor)
+    state, before = saved(monitor.state_dict()), repr(other.state_dict())
+    del state[part]
+    with pytest.raises(ValueError, match=f"a part missing or changed, KeyError.*{part}.*; try"):
+        other.load_state_dict(state)
+    assert repr(other.state_dict()) == before
+    for change in (
+        lambda s: s["replicas"][4][0].pop("2.bias"),
+        lambda s: s["replicas"].pop(),
+        lambda s: s["reports"].clear(),
+        lambda s: s["reports"][0].pop("agreement"),
+    ):
+        state = saved(monitor.state_dict())
+        change(state)
+        with pytest.raises(ValueError, match="a part missing or changed"):
+            other.load_state_dict(state)
+        assert repr(other.state_dict()) == before
+
+
+def test_a_state_of_before_the_first_step():
+    state = saved(made().state_dict())
+    monitor = made(rng=4)
+    monitor.load_state_dict(state)
+    with pytest.raises(ValueError, match="first step"):
+        monitor.step(None)
+    stepped(monitor)
 
 
 def test_a_state_for_another_hold_out():
@@ -724,8 +1076,20 @@ BAD = [
     ({"rule": "holdout", "holdout": (data(9)[0], data(8)[1])}, "in holdout, and got 9 and 8"),
     ({"sample": (data(20)[0], data(19)[1])}, "as many inputs as targets .* 20 and 19"),
     ({"sample": [part.to("meta") for part in data()]}, "on the model's device, cpu, and got meta"),
+    ({"sample": (data()[0], data()[1].to("meta"))}, "on the model's device, cpu, and got meta"),
     ({"loss": nn.MSELoss()}, "already reduced; try reduction='none'"),
-    ({"loss": SQUARED}, r"\(4,\), and got \(4, 1\)"),
+    ({"loss": SQUARED}, r"\(4,\), and got \(4, 1\) for targets \(4, 1\); try targets in"),
+    (
+        {"loss": lambda a, b: (a - b) ** 2, "sample": (data()[0], data()[1][:, 0])},
+        r"got \(4, 4\) for targets \(4,\); try targets in the shape of the output",
+    ),
+    ({"sample": data(dtype=torch.float32)}, "model's dtype, float64, and got torch.float32; try"),
+    ({"sample": (data()[0] / 0, data()[1])}, "finite inputs in the sample, and got 60 values"),
+    ({"sample": (data()[0], data()[1] * math.nan)}, "finite targets in the sample, and got 20"),
+    (
+        {"rule": "holdout", "holdout": (data(9)[0], data(9)[1] / 0)},
+        "finite targets in holdout, and got 9",
+    ),
     ({"loss": lambda a, b: squared(a, b)[:, None] - b[:, 0]}, r"\(4,\), and got \(4, 4\)"),
 ]
 
@@ -747,6 +1111,12 @@ def test_what_is_missing_or_of_the_wrong_kind():
     for sample in ((x.numpy(), y), (x, y.tolist()), (torch.tensor(1.0), y)):
         with pytest.raises(TypeError, match=r"of the sample as tensors \(n, ...\)"):
             made(sample=sample)
+    with pytest.raises(TypeError, match=r"loss as a function, such as MSELoss.* got 'mse'"):
+        made(loss="mse")
+    with pytest.raises(TypeError, match=r"model as a torch.nn.Module, and got <function"):
+        made(model=squared, optimiser=torch.optim.SGD(network().parameters(), lr=0.1))
+    with pytest.raises(TypeError, match=r"optimiser as of torch.optim, and got 'adam'"):
+        made(optimiser="adam")
 
 
 def test_equal_rows():
@@ -755,6 +1125,10 @@ def test_equal_rows():
     with pytest.raises(ValueError, match="expected different rows, and got 2 that stand in"):
         made(sample=copied)
     made("standard error", sample=copied)
+    zero = torch.zeros(2, 3, dtype=torch.float64), torch.tensor([[0.0], [-0.0]]).double()
+    zero[0][1] *= -1
+    with pytest.raises(ValueError, match="got 1 that stand in"):
+        made(sample=[torch.cat(parts) for parts in zip((x, y), zero, strict=True)])
     # An equal input with another target is another observation.
     made(sample=(copied[0], torch.cat([y, y[3:5] + 1])))
     held = data(9, seed=1)
@@ -830,8 +1204,21 @@ class Older(Centred):
 
 @pytest.mark.parametrize("kind", [Branching, Older])
 def test_what_torch_func_cannot_take(kind):
-    with pytest.raises(TypeError, match=r"torch\.func can differentiate row by row, .*try"):
+    words = rf"torch\.func can differentiate row by row, .* from {kind.__name__}, .*try"
+    with pytest.raises(TypeError, match=words):
         made("standard error", model=kind(network()))
+
+
+class Recurrent(Centred):
+    def forward(self, x):
+        return self.layer(x[:, None])[1][0]
+
+
+@every_rule
+def test_a_recurrent_layer_is_named(rule):
+    model = Recurrent(seeded(lambda: nn.GRU(3, 1, batch_first=True).double()))
+    with pytest.raises(TypeError, match=r"as every rule needs, and got from GRU, which it does"):
+        made(rule, model=model)
 
 
 def test_parameters():
@@ -840,8 +1227,14 @@ def test_parameters():
         made(model=model, optimiser=torch.optim.SGD(other.parameters(), lr=0.1))
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
     model.requires_grad_(False)
-    with pytest.raises(ValueError, match="a parameter that has requires_grad, and got none"):
+    with pytest.raises(ValueError, match="a parameter with requires_grad in the optimiser, and"):
         made(model=model, optimiser=optimiser)
+    model[2].requires_grad_(True)
+    with pytest.raises(ValueError, match="and got meta; try"):
+        made(model=network().to("meta"), sample=[part.to("meta") for part in data()])
+    body = torch.optim.SGD(model[0].parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="a parameter with requires_grad in the optimiser, and"):
+        made(model=model, optimiser=body)
 
 
 @every_rule
@@ -870,8 +1263,17 @@ def test_what_is_not_finite(rule):
         (np.array([], dtype=int), ValueError, "row numbers from 0"),
         (3, ValueError, "row numbers from 0"),
         ([1, 2, 1], ValueError, "without repeated rows"),
-        ([1.0, 2.0], TypeError, "a batch of integers, and got torch.float32"),
-        (torch.ones(20, dtype=torch.bool), TypeError, "a batch of integers"),
+        ([1.0, 2.0], TypeError, "a batch of integers, .* for all, and got torch.float32"),
+        (torch.ones(20, dtype=torch.bool), TypeError, r"got torch.bool; .*arange\(20\)\[batch\]"),
+        (slice(0, 4), TypeError, r"got slice\(0, 4, None\); .*arange\(20\)\[batch\] for a slice"),
+        (
+            "all",
+            TypeError,
+            "a batch of integers, the numbers of its rows, or None for all, .*'all'",
+        ),
+        (data(), TypeError, r"a batch of integers, .* and got \(tensor"),
+        (data()[1], TypeError, "a batch of integers, .* and got torch.float64"),
+        (torch.arange(60) % 3, ValueError, r"without repeated rows, and got .{60}; try"),
     ],
 )
 @every_rule
@@ -880,3 +1282,5 @@ def test_batches_that_make_no_sense(rule, batch, error, words):
     with pytest.raises(error, match=words):
         monitor.step(batch)
     assert monitor.state_dict()["step"] == 0
+    assert stepped(monitor, [3, 5]).step == 0
+    assert monitor.state_dict()["step"] == 1
