@@ -340,6 +340,53 @@ def test_with_a_start_that_depends_on_the_sample_the_bound_fails():
     assert exact_quadratics([0.0, 2.0], [0.0, 0.0], start=fixed(3.0), **setting).max() <= 1 + 1e-9
 
 
+def chosen_by_a_look(n, step_size, steps, start, moves):
+    """Root mean squares of error, noise and largest noise, for losses x^2 and -x, half and half.
+
+    ``moves`` gives for shares of the first loss, and weights, the gradient that each step takes.
+    """
+    share = np.arange(n + 1) / n
+    weights = stats.binom.pmf(np.arange(n + 1), n, 0.5)
+    theta, noises = np.full(n + 1, start), []
+    for k in range(steps + 1):
+        noises.append((weights @ (theta + 0.5) ** 2) ** 0.5)
+        error = (weights @ ((share - 0.5) * (2 * theta + 1)) ** 2) ** 0.5
+        if k < steps:
+            theta = theta - step_size * moves(share, theta)
+    return error, noises[-1], max(noises)
+
+
+def full(share, theta):
+    return share * 2 * theta - (1 - share)
+
+
+def batch_of_a_kind(share, theta):
+    """Steps on the second loss alone where the sample is far off, and else on the first alone."""
+    return np.where(abs(share - 0.5) * 2 * (len(share) - 1) ** 0.5 > 1, -1.0, 2 * theta)
+
+
+def until_it_is_off(share, theta):
+    """Full steps where the sample is far off; the others stop at once."""
+    return np.where(abs(share - 0.5) * 2 * (len(share) - 1) ** 0.5 > 1, full(share, theta), 0.0)
+
+
+@pytest.mark.parametrize(("start", "moves"), [(1.0, batch_of_a_kind), (-0.5, until_it_is_off)])
+def test_with_batches_or_a_number_of_steps_chosen_by_a_look_the_bound_fails(start, moves):
+    setting = {"n": 10_000, "step_size": 0.01}
+    for move, least, most in ((moves, 1.15, 2.0), (full, 0.0, 1.0)):
+        error, noise, largest = chosen_by_a_look(**setting, steps=100, start=start, moves=move)
+        bound = stability_bound(
+            100, **setting, smoothness=2.0, sigma=noise, largest_sigma=max(largest, noise)
+        )
+        assert least * bound < error <= most * bound
+
+
+def test_with_observations_that_are_copies_the_bound_fails():
+    """All n of them are the same, one of the two: no step is needed."""
+    error = 2.0  # half of the distance of the two gradients, 4 and 0 at weight 2
+    assert error > 3 * stability_bound(0, n=10, step_size=0.1, smoothness=2.0, sigma=error)
+
+
 def test_without_smoothness_the_bound_fails():
     """A kink, which some samples cross: just those for which the slope behind it is off."""
     n, chances, step_size = 20, np.array([0.3, 0.7]), 1e-3
