@@ -295,7 +295,9 @@ def check_largest(
     for _ in range(_TRIALS):
         place = [sp.Rational(Fraction(generator.uniform(*pair))) for pair in ranges]
         drawn = dict(zip(parameters, place, strict=True))
-        largest = _largest(Target(expression.xreplace(drawn), variable, domain))
+        # As floats: NumPy has no root of the large integers that exact fractions bring.
+        floats = {parameter: sp.Float(float(value)) for parameter, value in drawn.items()}
+        largest = _largest(Target(expression.xreplace(floats), variable, domain))
         value, where = number(*place), ", ".join(f"{p} = {float(v):.4g}" for p, v in drawn.items())
         if value is None:
             return CheckResult(passed=False, message=f"it has no finite real value at {where}")

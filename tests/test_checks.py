@@ -313,8 +313,9 @@ A = sp.Symbol("a", real=True)
         (X**2 - A * X, (0, 1), sp.Piecewise((A**2 / 4, A < 2), (A - 1, True))),
         (A * X - 3, (-2, 1), 2 * A + 3),
         (sp.exp(-A * X), (0, 1), sp.Integer(1)),
+        (sp.sqrt(A**2 - 1) * sp.sin(X), (0, 2), sp.sqrt(A**2 - 1)),
     ],
-    ids=["inside", "inside or at an end", "at the left end", "at an end that does not move"],
+    ids=["inside", "inside or at an end", "at the left end", "at a fixed end", "with a root"],
 )
 def test_a_formula_for_the_largest_size_passes_and_its_neighbours_do_not(expression, domain, right):
     def verdict(answer):
