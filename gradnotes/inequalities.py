@@ -167,7 +167,8 @@ def grid_bound(eps: float, curvature: float, *, spacing: float, cells: int) -> B
     Proof: linear interpolation is off by at most :math:`\frac M2 u(\Delta - u)`. And at two points
     that are :math:`j\Delta` apart, with x between them at distances s and t, the values differ by
     at most :math:`2\varepsilon` and at least :math:`j\Delta\,|r'(x)| - \frac M2(s^2 + t^2)`.
-    Parabolas attain both, the second at an end.
+    Parabolas attain the first, and the second at an end where j = m is best; linear programmes
+    attain it for other j.
 
     Args:
         eps: :math:`\varepsilon`, a bound of :math:`|r|` at the points, 0 or more.
