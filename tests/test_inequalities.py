@@ -24,6 +24,7 @@ from gradnotes.inequalities import (
     landau_extremal,
     markov_bound,
     strip_bound,
+    tanh_bound,
     variation_bound,
 )
 
@@ -582,8 +583,49 @@ def test_no_network_of_tanh_violates_the_bound_of_the_strip():
         width = math.pi / (4 * largest_weight)
         bound = strip_bound(largest(values), total + abs(bias), half_width=width)
         assert largest(slopes) <= bound.value * SLACK
+        by_units = tanh_bound(largest(values), total, inner_max=largest_weight)
+        assert largest(slopes) <= by_units.value * SLACK
         smallest = min(smallest, largest(values) / total)
     assert smallest < 0.1
+
+
+def test_the_bound_of_tanh_units_has_the_right_logarithm():
+    """A linear programme finds the weights of the steepest sum of 2 tanh(W(x - b))."""
+    weight, total = 2.0, 1.5
+    b, x = np.linspace(-7, 7, 113), np.linspace(-10, 10, 321)
+    values, fine = np.tanh(weight * (x[:, None] - b)), np.linspace(-12, 12, 6001)
+    slopes = weight / np.cosh(weight * b) ** 2
+    both, found = np.hstack([values, -values]), []
+    rows = np.vstack([both, -both, np.ones(2 * len(b))])
+    for eps in (0.1, 1e-2, 1e-3, 1e-4):
+        most = np.append(np.full(2 * len(x), eps), total)
+        a = linprog(np.append(-slopes, slopes), rows, most, method="highs").x
+        a = a[: len(b)] - a[len(b) :]
+        units = np.tanh(weight * (fine[:, None] - b))
+        size, slope = largest(units @ a), largest((1 - units**2) @ (weight * a))
+        bound = tanh_bound(size, np.abs(a).sum(), inner_max=weight)
+        assert 0.75 * bound.value < slope <= bound.value * SLACK
+        assert bound.value < strip_bound(size, total, half_width=math.pi / 8).value
+        found.append((math.log(total / size), slope / size, bound.value / size))
+    logs, ratios, bounds = np.array(found).T
+    assert np.polyfit(logs, ratios, 1)[0] == pytest.approx(2 * weight / math.pi, rel=0.1)
+    assert np.polyfit(logs, bounds, 1)[0] == pytest.approx(2 * weight / math.pi, rel=0.01)
+
+
+def test_the_bound_of_tanh_units_at_its_ends():
+    formula = 2 / math.pi * 0.3 * (1 + math.asinh(4 * 2 / (math.pi * 0.3)))
+    assert tanh_bound(0.3, 2.0, inner_max=3.0).value == pytest.approx(3 * formula)
+    # One unit has the slope W B at its middle; no bound for all sizes could be smaller.
+    assert tanh_bound(5.0, 5.0, inner_max=3.0).value == pytest.approx(15.0)
+    zero = [(0.0, 1.0, 1.0), (1.0, 0.0, 1.0), (1.0, 1.0, 0.0)]
+    assert not any(tanh_bound(e, total, inner_max=w).value for e, total, w in zero)
+    tiny, step = tanh_bound(1e-320, 1e300, inner_max=1.0), 1e-130
+    assert 0 < tiny.value < 1e-316
+    ends = [tanh_bound(math.exp(-k) * step, step, inner_max=1.0).value for k in (299.9, 300.1)]
+    assert math.log(ends[0] / ends[1]) == pytest.approx(0.2, abs=1e-3)
+    # Without a bound of the inner weights, or of the outer ones, the slope is larger.
+    assert tanh_bound(0.01, 0.01, inner_max=1.0).value < 1 / 0.01
+    assert tanh_bound(0.01, 1.0, inner_max=1.0).value < RIPPLE
 
 
 def test_the_strip_is_attained_by_tanh():
@@ -719,6 +761,8 @@ ALL = {
     "bandwidth": 2.5,
     "strip_max": 1.5,
     "half_width": 0.6,
+    "outer_sum": 1.5,
+    "inner_max": 1.2,
     "margin": INF,
 }
 
@@ -732,10 +776,11 @@ def test_the_best_bound_on_the_line():
             kolmogorov_bound(eps, 5.0, order=3).value,
             bernstein_bound(eps, 2.5).value,
             strip_bound(eps, 1.5, half_width=0.6).value,
+            tanh_bound(eps, 1.5, inner_max=1.2).value,
         }
         best = best_bound(eps, **ALL)
         assert [best.value, *(other.value for other in best.others)] == sorted(every)
-        assert len(best.others) == 5
+        assert len(best.others) == 6
         assert best.reason.startswith(f"It is the smallest of: {best.name} {best.value:.4g}, ")
         assert best.reason.endswith(" Of no use here: nothing.")
         assert str(best).endswith(best.reason)
@@ -828,6 +873,9 @@ def test_sizes_have_to_be_finite_and_not_negative(number):
         lambda: bernstein_bound(1.0, number),
         lambda: strip_bound(number, 1.0, half_width=1.0),
         lambda: strip_bound(1.0, number, half_width=1.0),
+        lambda: tanh_bound(number, 1.0, inner_max=1.0),
+        lambda: tanh_bound(1.0, number, inner_max=1.0),
+        lambda: tanh_bound(1.0, 1.0, inner_max=number),
         lambda: ellipse_bound(number, 1.0, rho=2.0),
         lambda: ellipse_bound(1.0, number, rho=2.0),
         lambda: landau_extremal(number, 1.0),
