@@ -35,7 +35,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from gradnotes.gaps import residual
 from gradnotes.inequalities import Bound, best_bound
 from gradnotes.networks import MLP, checked_domain
 from gradnotes.targets import Target
@@ -80,6 +79,7 @@ def lipschitz_bound(network: MLP) -> float | np.ndarray:
     Example:
         Half the weight pulls up and half pulls down, so that one half is all there can be:
 
+        >>> import torch
         >>> model = MLP(1, (2,), rng=0)
         >>> model.set_flat_weights(torch.tensor([3.0, 3.0, 1.0, -1.0, 0.0, 0.0, 0.0]).double())
         >>> round(lipschitz_bound(model), 6)
@@ -124,6 +124,7 @@ def curvature_bound(network: MLP) -> float | np.ndarray:
     Example:
         One unit attains it:
 
+        >>> import torch
         >>> model = MLP(1, (1,), activation="sin", rng=0)
         >>> model.set_flat_weights(torch.tensor([3.0, 2.0, 0.0, 0.0]).double())
         >>> round(curvature_bound(model), 6)
@@ -142,11 +143,9 @@ def curvature_bound(network: MLP) -> float | np.ndarray:
         lengths.append(lengths[-1] * max(map(abs, slopes)) * _norms(matrix))
     total = np.zeros(len(outer))
     pairs = reversed([*_backward(matrices, outer, slopes)][:-1])
-    for l, (matrix, length, (size, entries)) in enumerate(
-        zip(matrices, lengths, pairs, strict=True), start=1
-    ):
-        signs = (largest * entries,)
-        if l == len(matrices):
+    for matrix, length, (size, entries) in zip(matrices, lengths, pairs, strict=True):
+        signs = [largest * entries]
+        if matrix is matrices[-1]:
             signs = [np.maximum(bends[0] * a, bends[1] * a) for a in (outer, -outer)]
         first = np.max([_norms(matrix * np.sqrt(g)[:, None]) ** 2 for g in signs], axis=0)
         columns = np.linalg.norm(matrix, axis=1).max(-1)
@@ -177,6 +176,7 @@ def slope_variation(network: MLP) -> float | np.ndarray:
     Example:
         The absolute value, whose slope jumps from -1 to 1:
 
+        >>> import torch
         >>> model = MLP(1, (2,), activation="relu", rng=0)
         >>> model.set_flat_weights(torch.tensor([1.0, -1.0, 1.0, 1.0, 0.0, 0.0, 0.0]).double())
         >>> round(slope_variation(model), 6)
@@ -266,6 +266,7 @@ def constant(
     Source: the proof above, with :mod:`gradnotes.inequalities`.
 
     Example:
+        >>> import torch
         >>> model = MLP(1, (2,), rng=0)
         >>> model.set_flat_weights(torch.tensor([2.0, 1.0, 0.5, 0.5, 0.0, 0.0, 0.0]).double())
         >>> [round(constant(model, eps=eps).value, 2) for eps in (0.1, 0.001)]
@@ -326,6 +327,195 @@ def _on_interval(known, length):
     return facts
 
 
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    r"""Certified gaps between a target and a network on a box; arrays (S,) for an ensemble.
+
+    They hold if the numbers in ``assumptions`` do. The round-off of networks is covered; that of
+    the formula of a :class:`~gradnotes.targets.Target` is not.
+
+    Attributes:
+        value: A bound of the largest :math:`|f - h|` on the box, in units of the values.
+        gradient: A bound of the largest :math:`|\nabla f - \nabla h|_2`, in units of the values
+            over units of the inputs.
+        sampled_value: The grid maximum of the first, from below.
+        sampled_gradient: The grid maximum of the second; NaN if no curvature is known.
+        curvature: M, a bound of the Hessian of the residual; inf if not known.
+        lipschitz: L, a bound of its gradient from the weights and the target; inf if not known.
+        round_off: What is added to the two grid maxima for round-off.
+        spacing: The distance of neighbouring points on each axis.
+        points_count: The number of points.
+        domain: The box as pairs (low, high).
+        assumptions: What was taken for granted, in sentences.
+    """
+
+    value: float | np.ndarray
+    gradient: float | np.ndarray
+    sampled_value: float | np.ndarray
+    sampled_gradient: float | np.ndarray
+    curvature: float | np.ndarray
+    lipschitz: float | np.ndarray
+    round_off: tuple[float | np.ndarray, float | np.ndarray]
+    spacing: tuple[float, ...]
+    points_count: int
+    domain: tuple[tuple[float, float], ...]
+    assumptions: tuple[str, ...]
+
+    def __str__(self) -> str:
+        box = " x ".join(f"[{low:g}, {high:g}]" for low, high in self.domain)
+        who = "" if np.ndim(self.value) == 0 else f"For each of {len(self.value)} networks: "
+        value, gradient, seen, seen_gradient = (
+            np.max(x)
+            for x in (self.value, self.gradient, self.sampled_value, self.sampled_gradient)
+        )
+        return " ".join(
+            (
+                f"{who}|f - h| <= {value:.4g} and |grad f - grad h| <= {gradient:.4g} on {box}; "
+                f"the largest at {self.points_count} points are {seen:.4g} and "
+                f"{seen_gradient:.4g}.",
+                *self.assumptions,
+            )
+        )
+
+    def points_needed(self, tolerance: float, *, gap: str = "gradient") -> int:
+        r"""Return how many points bring a certified gap near its grid maximum.
+
+        .. math:: n = 1 + \Bigl\lceil \frac{M \ell}{2 t} \Bigr\rceil \text{ an axis for the
+                  gradient}, \qquad 1 + \Bigl\lceil \min\Bigl(\ell \sqrt{\frac{M}{8t}},\;
+                  \frac{L \ell}{2t}\Bigr) \Bigr\rceil \text{ for the value},
+
+        with :math:`\ell` the diagonal of the box.
+
+        Args:
+            tolerance: t, above 0, in the units of the gap; round-off is left out.
+            gap: "gradient" or "value".
+
+        Returns:
+            The number of points of the grid, :math:`n^d`, for the worst network of an ensemble.
+
+        Raises:
+            ValueError: The tolerance or the gap makes no sense, or no number of points is enough.
+        """
+        _check(tolerance=tolerance, above=0)
+        if gap not in ("gradient", "value"):
+            raise ValueError(f'expected gap as "gradient" or "value", and got {gap!r}')
+        curvature, lipschitz = np.max(self.curvature), np.max(self.lipschitz)
+        if gap == "gradient" and curvature == math.inf:
+            raise ValueError(
+                "expected a known curvature, and got none: no number of points brings the gradient "
+                'gap down; try target_curvature in certify_gaps, or gap="value"'
+            )
+        diagonal = math.hypot(*(high - low for low, high in self.domain))
+        steps = diagonal * curvature / (2 * tolerance)
+        if gap == "value":
+            steps = diagonal * min(
+                math.sqrt(curvature / (8 * tolerance)), lipschitz / (2 * tolerance)
+            )
+        return (1 + max(1, math.ceil(steps))) ** len(self.domain)
+
+
+def certify_gaps(
+    network: MLP,
+    target: Target | MLP,
+    domain: Sequence[tuple[float, float]] | None = None,
+    *,
+    target_curvature: float | None = None,
+    target_lipschitz: float | None = None,
+    points_count: int = 16_384,
+) -> Certificate:
+    r"""Certify the value gap and the gradient gap between a network and a target on a box.
+
+    With residual :math:`r = f - h` at the points :math:`x_i` of a regular grid of spacing
+    :math:`\Delta_k` on axis k, :math:`\tau = \frac12(\sum_k \Delta_k^2)^{1/2}`, and with
+    :math:`|\nabla r| \le L` and :math:`\|\nabla^2 r\|_2 \le M`,
+
+    .. math:: \sup|r| \le \max_i |r(x_i)| + \min\Bigl(L\tau,\; \frac M8 \sum_k
+              \Delta_k^2\Bigr) + \rho_0, \qquad
+              \sup|\nabla r| \le \min\bigl(\max_i |\nabla r(x_i)| + M\tau + \rho_1,\;
+              L\bigr).
+
+    Proof: no point is further than :math:`\tau` from the grid. In a cell, interpolation along
+    axis k is off by at most :math:`M\Delta_k^2/8`, and it enlarges neither the maximum nor a
+    second derivative along another axis; so multilinear interpolation is off by at most the sum,
+    and it lies between the values at the corners. L and M are the sums of those of the network
+    (:func:`lipschitz_bound`, :func:`curvature_bound`) and those of the target.
+
+    :math:`\rho_0, \rho_1` bound the round-off of the networks, from the rounding of each sum and
+    product, and from elementary functions that are right to 8 units in the last place. The values
+    and gradients of a ``Target`` are taken as they are.
+
+    Args:
+        network: One network or an ensemble.
+        target: A :class:`~gradnotes.targets.Target`, or a network, whose bounds are then computed.
+        domain: One pair (low, high) for each input; None means that of the target.
+        target_curvature: A bound of the spectral norm of the target's Hessian on the box, 0 or
+            more, in units of the values over squared units of the inputs.
+        target_lipschitz: A bound of its gradient. One of the two is needed; for a ReLU network it
+            is this one, and then nothing better than L is known of the gradient.
+        points_count: The least number of points; they become the next regular grid.
+
+    Raises:
+        TypeError: The network is no ``MLP``, or the target is neither that nor a ``Target``.
+        ValueError: Nothing, or something impossible, is known of the target; the target breaks what
+            is said of it; a number is not finite; or a domain or number makes no sense.
+
+    Source: the proof above.
+
+    Example:
+        A network of weight 0 against a parabola; the error of the certificate is the last term.
+
+        >>> import torch
+        >>> from sympy import Symbol
+        >>> x = Symbol("x", real=True)
+        >>> model = MLP(1, (1,), rng=0)
+        >>> model.set_flat_weights(torch.zeros(4).double())
+        >>> parabola = Target(x * (1 - x), (x,), (0, 1))
+        >>> result = certify_gaps(model, parabola, target_curvature=2.0, points_count=2)
+        >>> result.sampled_value, round(result.value, 6)
+        (0.0, 0.25)
+        >>> result.points_needed(0.001), result.points_needed(0.001, gap="value")
+        (1001, 17)
+    """
+    lipschitz, curvature = _of_residual(network, target, target_lipschitz, target_curvature)
+    if isinstance(points_count, bool) or not isinstance(points_count, int | np.integer):
+        raise ValueError(f"expected points_count as an integer, and got {points_count!r}")
+    if points_count < 1:
+        raise ValueError(f"expected points_count of 1 or more, and got {points_count}; try 16384")
+    if domain is None and not isinstance(target, Target):
+        raise ValueError("expected a domain, since no side is a Target; try domain=[(0, 1), ...]")
+    box = checked_domain(target.domain if domain is None else domain, network.inputs)
+    per_axis = max(2, math.ceil(points_count ** (1 / len(box)) - 1e-9))
+    axes = [np.linspace(low, high, per_axis) for low, high in box]
+    spacing = [float(np.diff(axis).max()) * (1 + 1e-15) for axis in axes]
+    smooth = bool(np.isfinite(curvature).all())
+    seen, steepest = _maxima(network, target, axes, smooth, target_lipschitz, target_curvature)
+    parts = [_round_off(side, box) for side in (network, target) if isinstance(side, MLP)]
+    round_off = [sum(part) for part in zip(*parts, strict=True)]
+    squares = sum(step**2 for step in spacing)
+    tau = math.sqrt(squares) / 2
+    between = np.minimum(lipschitz * tau, curvature * squares / 8)
+    direct = steepest + curvature * tau + round_off[1] if smooth else math.inf
+    results = {
+        "value": UP * (seen + between + round_off[0]),
+        "gradient": UP * np.minimum(direct, lipschitz),
+        "sampled_value": seen,
+        "sampled_gradient": steepest,
+        "curvature": curvature,
+        "lipschitz": lipschitz,
+    }
+    single = np.ndim(seen) == 0
+    return Certificate(
+        **{
+            name: float(number) if single else number + 0 * seen for name, number in results.items()
+        },
+        round_off=tuple(float(part) if single else part for part in round_off),
+        spacing=tuple(spacing),
+        points_count=per_axis ** len(box),
+        domain=tuple((float(low), float(high)) for low, high in box),
+        assumptions=_assumptions(target, target_lipschitz, target_curvature),
+    )
+
+
 # Layers, and the pass from the output down
 
 
@@ -384,3 +574,127 @@ def _check(above=None, **numbers):
         if not low or isinstance(number, bool) or not math.isfinite(number):
             wanted = "of 0 or more" if above is None else f"above {above}"
             raise ValueError(f"expected {name} {wanted} and finite, and got {number!r}")
+
+
+# Parts of a certificate
+
+
+def _of_residual(network, target, target_lipschitz, target_curvature):
+    """Return L and M of the residual; inf where one is not known."""
+    own = lipschitz_bound(network)
+    if not isinstance(target, Target | MLP):
+        raise TypeError(
+            f"expected a gradnotes Target or MLP as target, and got {type(target).__name__}; "
+            "try Target(expression, variables, domain)"
+        )
+    width = target.inputs if isinstance(target, MLP) else target.dimension
+    if width != network.inputs:
+        raise ValueError(f"expected a target of {network.inputs} inputs, and got one of {width}")
+    known = {"target_lipschitz": target_lipschitz, "target_curvature": target_curvature}
+    _check(**{name: number for name, number in known.items() if number is not None})
+    smooth = network.activation in BENDS
+    if isinstance(target, MLP):
+        target_lipschitz = lipschitz_bound(target) if target_lipschitz is None else target_lipschitz
+        if target_curvature is None and target.activation in BENDS:
+            target_curvature = curvature_bound(target)
+    if target_lipschitz is None and (target_curvature is None or not smooth):
+        got = "neither" if target_curvature is None else "a curvature for a ReLU network"
+        raise ValueError(
+            f"expected target_curvature or target_lipschitz, and got {got}: without a bound of "
+            "what the target does between the points nothing can be certified; try "
+            f"{'target_curvature' if smooth else 'target_lipschitz'}=..., a number that you know"
+        )
+    lipschitz = math.inf if target_lipschitz is None else own + target_lipschitz
+    if target_curvature is None or not smooth:
+        return lipschitz, math.inf
+    return lipschitz, curvature_bound(network) + target_curvature
+
+
+def _assumptions(target, target_lipschitz, target_curvature):
+    known = (("gradient", target_lipschitz), ("Hessian", target_curvature))
+    parts = [f"its {name} is at most {number:g}" for name, number in known if number is not None]
+    needs = f"Of the target it is taken for granted that {' and '.join(parts)}." if parts else ""
+    formula = "; that of the target's formula is not" if isinstance(target, Target) else ""
+    return (*filter(None, (needs,)), f"The round-off of networks is covered{formula}.")
+
+
+def _maxima(network, target, axes, smooth, target_lipschitz, target_curvature):
+    """Return the largest residual and residual gradient on the grid that the axes span."""
+    shape = tuple(map(len, axes))
+    total = math.prod(shape)
+    seen, steepest = 0.0, 0.0 if smooth else math.nan
+    bar = tqdm(desc="certify", total=total, unit="pt", disable=None, leave=False, delay=1.0)
+    with bar:
+        for start in range(0, total, CHUNK):
+            indices = np.unravel_index(np.arange(start, min(start + CHUNK, total)), shape)
+            points = np.stack([axis[i] for axis, i in zip(axes, indices, strict=True)], axis=-1)
+            wanted, slopes = _evaluate(target, points, smooth)
+            _check_target(points, wanted[..., None], target_lipschitz, "target_lipschitz")
+            values, gradients = _evaluate(network, points, smooth)
+            seen = np.maximum(seen, np.abs(wanted - values).max(-1))
+            if smooth:
+                _check_target(points, slopes, target_curvature, "target_curvature")
+                lengths = np.linalg.norm(slopes - gradients, axis=-1)
+                steepest = np.maximum(steepest, lengths.max(-1))
+            bar.update(len(points))
+    if not np.isfinite(seen).all() or (smooth and not np.isfinite(steepest).all()):
+        raise ValueError("expected finite residuals, and got infinite ones or NaN; try other units")
+    return seen, steepest
+
+
+def _evaluate(function, points, smooth):
+    """Return the values, and, if they are asked for, the gradients."""
+    if isinstance(function, Target):
+        return function.value(points), function.gradient(points) if smooth else None
+    rows = torch.from_numpy(points)
+    results = function.value_and_gradient(rows) if smooth else (function(rows).detach(),)
+    return results[0].numpy(), results[1].numpy() if smooth else None
+
+
+def _check_target(points, heights, limit, name):
+    """Raise if neighbouring points show that the target breaks what is said of it."""
+    if limit is None or len(points) < 2:
+        return
+    rises = np.linalg.norm(np.diff(heights, axis=-2), axis=-1)
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=-1)
+    slack = 1e-9 * np.abs(heights).max()
+    if not (rises <= limit * (1 + 1e-9) * steps + slack).all():
+        least = float((rises / steps).max())
+        raise ValueError(
+            f"expected a target with {name} of at most {limit:g}, and got one with at least "
+            f"{least:.6g} between two points; try a larger {name}"
+        )
+
+
+def _round_off(network, box):
+    """Bound the round-off of the values and of the gradients of a network on a box.
+
+    As an error analysis of each layer: a sum of n products is off by at most (n + 2) u times the
+    sum of their sizes, a function by 8 u, and errors pass on by the slopes. Of all numbers only
+    bounds are used, so it is the same for all points.
+    """
+    unit = 1.01 * 2.0**-53
+    matrices, biases, outer = _layers(network)
+    scale = network.half_width.numpy()
+    slope = max(map(abs, SLOPES[network.activation]))
+    bend = max(map(abs, BENDS.get(network.activation, (0.0,))))
+    centred = np.abs(box - network.centre.numpy()[:, None]).max(-1) / scale
+    size = np.broadcast_to(centred, (len(outer), 1, len(scale)))
+    error, errors = 3 * unit * size, []
+    weights = [np.abs(matrices[0]) * scale[:, None], *map(np.abs, matrices[1:])]
+    for weight, bias in zip([*weights, np.abs(outer)[..., None]], biases, strict=True):
+        offset = np.abs(bias)[:, None]
+        rounding = (weight.shape[1] + 3) * unit * ((size + error) @ weight + offset)
+        error, size = error @ weight + rounding, size @ weight + offset
+        errors.append(error)
+        size = np.minimum(size, 1.0) if network.activation in ("tanh", "sin") else size + 1.0
+        error = slope * error + 8 * unit * size
+    value = errors.pop()[:, 0, 0]
+    gradient, change = np.abs(outer)[:, None], np.zeros((1, 1, 1))
+    for weight, error in zip(reversed(weights), reversed(errors), strict=True):
+        change = slope * change + gradient * (bend * error + 10 * unit * slope)
+        gradient = slope * gradient
+        rounding = (weight.shape[2] + 3) * unit * ((gradient + change) @ weight.mT)
+        change, gradient = change @ weight.mT + rounding, gradient @ weight.mT
+    change = (change + 2 * unit * gradient)[:, 0] / scale
+    return _single(network, value), _single(network, np.linalg.norm(change, axis=-1))
