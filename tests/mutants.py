@@ -94,7 +94,8 @@ def _pytest(copy, tests, early):
     gc.freeze()  # or each run would search again and again through what was loaded before
     import pytest
 
-    sys.exit(pytest.main([*OPTIONS, *tests], plugins=[Plugin(copy, early)]))
+    options = [*OPTIONS, f"--basetemp={copy / 'temporary'}"]
+    sys.exit(pytest.main([*options, *tests], plugins=[Plugin(copy, early)]))
 
 
 class Plugin:
