@@ -198,6 +198,15 @@ AXE_RUNS = {
 }
 
 
+HAVE_TAB_STOPS = """() => {
+    const scrolls = (one) =>
+        one.scrollWidth > one.clientWidth || one.scrollHeight > one.clientHeight;
+    const boxes = "pre, .cell_output > .output, .pst-scrollable-table-container";
+    return [...document.querySelectorAll(boxes)]
+        .every((one) => one.tabIndex === (scrolls(one) ? 0 : -1));
+}"""
+
+
 @pytest.mark.parametrize("run", AXE_RUNS)
 def test_axe_finds_no_barrier(tab, run):
     size, scheme, options = AXE_RUNS[run]
@@ -208,7 +217,7 @@ def test_axe_finds_no_barrier(tab, run):
     tab.locator(".toggle-hidden").evaluate_all(unfold)
     if size is PHONE:
         # The theme gives boxes that scroll a tab stop, a moment after the window changes.
-        tab.wait_for_timeout(400)
+        tab.wait_for_function(HAVE_TAB_STOPS)
     # Style sheets cannot be fetched by file://, so axe must not try.
     options = {**options, "preload": False, "resultTypes": ["violations"]}
     violations = Axe().run(tab, options=options).response["violations"]
