@@ -129,6 +129,33 @@ def test_one_layer_has_the_tighter_forms():
     assert curvature_bound(model) == pytest.approx(largest)
 
 
+@pytest.mark.parametrize("activation", ["tanh", "sin"])
+@pytest.mark.parametrize("scale", [0.2, 3.0])
+def test_two_layers_have_the_tighter_form(activation, scale):
+    """The formula again, unit by unit and without the passes of the package."""
+    bend, middle = {"tanh": (4 / (3 * 3**0.5), 0.5), "sin": (1.0, 0.0)}[activation]
+    for seed in range(5):
+        model = MLP(2, (4, 3), activation=activation, scale=scale, rng=seed)
+        first, second, a = matrices(model)
+        reach, size = [], np.linalg.norm(a) * np.linalg.norm(second, 2)
+        for row in second:
+            terms = [weight * outer for weight, outer in zip(row, a[:, 0], strict=True)]
+            reach.append(middle * abs(sum(terms)) + (1 - middle) * sum(map(abs, terms)))
+        v = [column * outer for column, outer in zip(second.T, a[:, 0], strict=True)]
+        spread = math.sqrt(sum(abs(one @ other) for one in v for other in v))
+        size = min(size, middle * np.linalg.norm(sum(v)) + (1 - middle) * spread)
+
+        def bent(matrix, weights, length):
+            columns = max(np.linalg.norm(column) for column in matrix.T)
+            whole = np.linalg.eigvalsh(matrix @ np.diag(weights) @ matrix.T)[-1]
+            return min(whole, length * np.linalg.norm(matrix, 2) * columns)
+
+        below = np.linalg.norm(first, 2) ** 2
+        top = bent(second, np.abs(a[:, 0]), np.linalg.norm(a))
+        expected = bend * (bent(first, reach, size) + below * top)
+        assert curvature_bound(model) == pytest.approx(expected)
+
+
 def test_weights_of_both_signs_share_the_slope_and_the_curvature():
     # a = (1, -1), w = (3, 3): at most one of the two units is in full swing for its sign.
     weights = (3.0, 3.0, 1.0, -1.0, 9.0, -9.0, 0.0)
