@@ -18,7 +18,7 @@ from gradnotes.certificates import (
     lipschitz_bound,
     slope_variation,
 )
-from gradnotes.inequalities import bernstein_bound, variation_bound
+from gradnotes.inequalities import bernstein_bound, ellipse_bound, landau_bound, variation_bound
 from gradnotes.networks import MLP
 from gradnotes.targets import Target
 
@@ -263,6 +263,22 @@ def test_the_constant_is_that_of_the_inequalities(hidden, eps):
     assert result.outer == pytest.approx(np.abs(outer).sum() + bias)
 
 
+def test_the_constant_on_a_box_is_that_of_each_axis():
+    model = MLP(2, (4,), rng=7)
+    box = [(-1.0, 1.0), (0.0, 0.5)]
+    for eps in (1e-3, 1e-8, 1e-12):
+        result, axes = constant(model, eps=eps, domain=box), []
+        bend = 4 / (3 * 3**0.5) * result.inner[0] ** 2
+        for low, high in box:
+            height = math.pi / 4 / result.inner[0] / ((high - low) / 2)
+            rho = height + math.sqrt(1 + height**2)
+            ellipse = ellipse_bound(eps, 2 * result.outer, rho=rho, length=high - low)
+            landau = landau_bound(eps, 2 * result.outer * bend, length=high - low)
+            axes.append(min(ellipse.value, landau.value))
+        assert result.gradient == pytest.approx(math.hypot(*axes), rel=1e-6)
+        assert result.value == pytest.approx(math.hypot(*axes) / eps, rel=1e-6)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from((None, 1.0, 0.2)), st.sampled_from(("tanh", "sin")))
 def test_no_target_of_the_class_breaks_the_constant(seed, reach, activation):
@@ -461,6 +477,24 @@ def test_round_off_is_within_the_allowance(activation, hidden):
     assert max(off_slope) <= gradient_room / 2
     assert max(off) >= value_room / 1e4
     assert max(off_slope) >= gradient_room / 1e4
+
+
+def test_round_off_before_an_activation_counts():
+    """z = 1000 is off by half a unit in the last place, far more than the sine of it."""
+    model = network(1.1, 0.7, 1.3, -0.4, 1000.0, 3000.0, 0.0, hidden=(2,), activation="sin")
+    value_room, gradient_room = (
+        part / 2 for part in certify_gaps(model, model, [(0, 0.001)]).round_off
+    )
+    points = np.random.default_rng(0).uniform(0, 0.001, 200)
+    values, slopes = model.value_and_gradient(torch.from_numpy(points)[:, None])
+    with mpmath.workdps(40):
+        true = [exact(model, float(x)) for x in points]
+        off = max(abs(float(t - v)) for (t, _), v in zip(true, values.tolist(), strict=True))
+        off_slope = max(
+            abs(float(t - v)) for (_, t), v in zip(true, slopes[:, 0].tolist(), strict=True)
+        )
+    assert value_room / 30 < off <= value_room
+    assert gradient_room / 30 < off_slope <= gradient_room
 
 
 # What is refused
