@@ -159,7 +159,7 @@ def test_values_at_points_bound_all_values(slope_share, bend_share):
 
 POINTS = np.arange(17)[:, None] / 16.0
 WAVE = SinPi(16 * X) / (256 * sp.pi**2)  # zero at the points, of curvature 1
-HALF = sp.Piecewise(((X - sp.Rational(1, 2)) ** 3, X > sp.Rational(1, 2)), (0, True))
+HALF = sp.Piecewise(((X - sp.S.Half) ** 3, sp.Gt(X, sp.S.Half)), (0, True))
 
 
 @pytest.mark.claim("B89", "B90")
