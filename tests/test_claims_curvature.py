@@ -482,7 +482,7 @@ def test_exponents_of_trained_pairs_lie_between_one_half_and_one(names, rippled,
             assert low < np.median(exponents(*found)) < high
 
 
-@pytest.mark.claim("B65", "A13")
+@pytest.mark.claim("B65")
 @pytest.mark.parametrize(
     ("names", "share", "power"),
     [
