@@ -111,6 +111,7 @@ class Results:
             client = NotebookClient(
                 notebook,
                 timeout=self.timeout,
+                startup_timeout=600,
                 kernel_name="python3",
                 resources={"metadata": {"path": empty}},
                 extra_arguments=KERNEL_ARGUMENTS,

@@ -28,6 +28,7 @@ float64 and LAPACK lose at widths up to some thousands.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,7 +45,8 @@ TANH = 4 / (3 * math.sqrt(3))
 SLOPES = {"tanh": (0.0, 1.0), "softplus": (0.0, 1.0), "sin": (-1.0, 1.0), "relu": (0.0, 1.0)}
 BENDS = {"tanh": (-TANH, TANH), "softplus": (0.0, 0.25), "sin": (-1.0, 1.0)}
 UP = 1 + 1e-9
-CHUNK = 16_384
+CHUNK = 16_384  # points at a time
+WIDTH = 76
 
 
 def lipschitz_bound(network: MLP) -> float | np.ndarray:
@@ -221,11 +223,13 @@ class Constant:
         where = "everywhere" if self.domain is None else "on the box"
         inner = ", ".join(f"{size:.3g}" for size in self.inner)
         names = " and ".join(sorted({bound.name for bound in self.bounds}))
-        return (
-            f"c = {self.value:.3g}: a {self.activation} network with {len(self.inner)} hidden "
-            f"layer(s), inner weights up to {inner} and outer weights that sum to {self.outer:.3g} "
-            f"at most, and with values within {self.eps:g} of this one's {where}, has a gradient "
-            f"within c times {self.eps:g} of this one's there ({names})."
+        layers = f"{len(self.inner)} hidden layer{'s' * (len(self.inner) > 1)}"
+        return textwrap.fill(
+            f"c = {self.value:.3g}: a {self.activation} network with {layers}, inner weights up to "
+            f"{inner} and outer weights that sum to {self.outer:.3g} at most, and with values "
+            f"within {self.eps:g} of this one's {where}, has a gradient within c times "
+            f"{self.eps:g} of this one's there ({names}).",
+            WIDTH,
         )
 
 
@@ -250,12 +254,14 @@ def constant(
     layer :math:`\pi/(4\omega_1)`. This is what the strip and the ellipse need. Both functions have
     second derivatives along the line of at most :math:`A\,C_{L-1}`, with
     :math:`C_l = s\,(\omega_l \cdots \omega_1)^2 + \omega_l C_{l-1}`, which is what Hadamard and
-    Landau need. The smallest bound is taken. A sine of one hidden layer has no frequency above
-    :math:`\omega_1`: on the space :math:`c \le \omega_1` for all eps.
+    Landau need. On the space, one hidden layer of tanh has the sharper bound
+    :func:`~gradnotes.inequalities.tanh_bound`, and one of sines, with no frequency above
+    :math:`\omega_1`, has :math:`c \le \omega_1` for all eps. The smallest bound is taken.
 
     Args:
         network: One network, "tanh" of any depth, or "sin" of one hidden layer.
-        eps: :math:`\varepsilon`, above 0. A smaller one has a larger c, by a logarithm only.
+        eps: :math:`\varepsilon`, above 0. A smaller one has a larger c; for tanh by a
+            logarithm on the space, and by its square on a box.
         domain: Pairs (low, high), one for each input, where the values are close; None for all of
             the space. On a box, partial derivatives are bounded axis by axis.
 
@@ -270,7 +276,7 @@ def constant(
         >>> model = MLP(1, (2,), rng=0)
         >>> model.set_flat_weights(torch.tensor([2.0, 1.0, 0.5, 0.5, 0.0, 0.0, 0.0]).double())
         >>> [round(constant(model, eps=eps).value, 2) for eps in (0.1, 0.001)]
-        [11.1, 52.61]
+        [6.28, 12.14]
     """
     matrices, biases, outer = _layers(network)
     if network.members is not None:
@@ -298,7 +304,10 @@ def constant(
     if kind == "tanh" and half_width < math.inf:
         known |= {"half_width": half_width / UP, "strip_max": UP * 2 * top}
     if domain is None:
-        known |= {"bandwidth": UP * inner[0]} if kind == "sin" else {}
+        if kind == "sin":
+            known |= {"bandwidth": UP * inner[0]}
+        elif len(inner) == 1:
+            known |= {"outer_sum": UP * 2 * top, "inner_max": UP * inner[0]}
         bounds = (best_bound(eps, margin=math.inf, **known),)
         box = None
     else:
@@ -368,14 +377,13 @@ class Certificate:
             np.max(x)
             for x in (self.value, self.gradient, self.sampled_value, self.sampled_gradient)
         )
-        return " ".join(
-            (
-                f"{who}|f - h| <= {value:.4g} and |grad f - grad h| <= {gradient:.4g} on {box}; "
-                f"the largest at {self.points_count} points are {seen:.4g} and "
-                f"{seen_gradient:.4g}.",
-                *self.assumptions,
-            )
+        steep = "" if math.isnan(seen_gradient) else f" and {seen_gradient:.4g}"
+        sentences = (
+            f"{who}|f - h| <= {value:.4g} and |grad f - grad h| <= {gradient:.4g} on {box}.",
+            f"The largest that {self.points_count} points show: {seen:.4g}{steep}.",
+            *self.assumptions,
         )
+        return "\n".join(textwrap.fill(sentence, WIDTH) for sentence in sentences)
 
     def points_needed(self, tolerance: float, *, gap: str = "gradient") -> int:
         r"""Return how many points bring a certified gap near its grid maximum.
@@ -526,6 +534,8 @@ def _layers(network):
             f"expected a gradnotes.networks.MLP, and got {type(network).__name__}; "
             "try MLP.from_sequential(network)"
         )
+    if network.centre.dtype != torch.float64:
+        raise TypeError(f"expected float64, and got {network.centre.dtype}; try network.double()")
     if not network.flat_weights().isfinite().all():
         raise ValueError("expected finite weights, and got infinite ones or NaN; try to fit anew")
     count = network.members or 1

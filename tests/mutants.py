@@ -5,10 +5,11 @@ after the command (``python tests/mutants.py losses``) pick the files whose name
 then nothing is written.
 """
 
+import gc
 import json
+import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +23,16 @@ ROOT = Path(__file__).resolve().parent.parent
 LIST, RECORD = "tests/mutants.yml", "book/mutants.json"
 FOLDERS = ("gradnotes", "tests", "_ext")
 FILES = ("conftest.py", "pyproject.toml", "README.md", "book/claims.yml")
-COMMAND = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider"]
-SECONDS, TIME_LIMIT, NOTE, EARLY = 300, "time limit", "first_failure.txt", "EARLY_TEST"
+OPTIONS = ("-x", "-q", "-n", "0", "-p", "no:cacheprovider", "-p", "no:anyio")
+OPTIONS += ("-W", "ignore:Module already imported")
+SECONDS, TIME_LIMIT, NOTE, OUTPUT = 300, "time limit", "first_failure.txt", "output.txt"
+# With CI set, Hypothesis tries the same examples every time, however long they take.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "CI": "true"}
+# On Linux each run is forked from a process that has imported this, and nothing of the package.
+PRELOADED = ["hypothesis", "matplotlib.pyplot", "pytest", "scipy.stats", "sympy", "torch"]
+PROCESSES = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+if sys.platform == "linux":
+    PROCESSES.set_forkserver_preload(PRELOADED)
 
 
 def fault(root, mutant):
@@ -55,49 +64,75 @@ def first_failure(root, tests, mutant=None, early=""):
             shutil.copytree(root / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in filter(lambda name: (root / name).exists(), FILES):
             shutil.copy(root / name, copy / name)
-        shutil.copy(__file__, copy / "mutants.py")
         if mutant:
             text = changed(root, mutant)
             (copy / mutant["file"]).write_text(text, encoding="utf8", newline="\n")
-        # With CI set, Hypothesis tries the same examples every time, however long they take.
-        environment = {"OMP_NUM_THREADS": "1", "CI": "true", EARLY: early or ""}
-        options = {"env": {**os.environ, **environment}, "timeout": SECONDS}
-        options |= {"capture_output": True, "encoding": "utf8", "errors": "replace"}
-        try:
-            done = subprocess.run([*COMMAND, "-p", "mutants", *tests], cwd=copy, **options)
-        except subprocess.TimeoutExpired:
-            return TIME_LIMIT
+        process = PROCESSES.Process(target=_pytest, args=(copy, tests, early))
+        process.start()
+        process.join(SECONDS)
+        late = process.is_alive()
+        process.kill()
+        process.join()
         if (copy / NOTE).exists():
             return (copy / NOTE).read_text(encoding="utf8")
-    if done.returncode:
-        raise RuntimeError(f"the tests {tests} did not run:\n{done.stdout}{done.stderr}")
+        if late:
+            return TIME_LIMIT
+        if process.exitcode:
+            output = (copy / OUTPUT).read_text(encoding="utf8", errors="replace")
+            raise RuntimeError(f"the tests {tests} did not run:\n{output}")
     return None
 
 
-# In a copy this script is a plugin of pytest as well, with what follows up to the next line.
+def _pytest(copy, tests, early):
+    """Run tests in this process, a new one that has imported nothing of the package."""
+    os.chdir(copy)
+    os.environ.update(ENVIRONMENT)
+    sys.path.insert(0, str(copy))
+    with open(OUTPUT, "w", encoding="utf8") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    gc.freeze()  # or each run would search again and again through what was loaded before
+    import pytest
+
+    options = [*OPTIONS, f"--basetemp={copy / 'temporary'}"]
+    sys.exit(pytest.main([*options, *tests], plugins=[Plugin(copy, early)]))
 
 
-def pytest_configure():
-    """Stop unless the package that the tests import is the copy."""
-    import gradnotes
+class Plugin:
+    """What the run on a copy asks of pytest."""
 
-    if Path(gradnotes.__file__).resolve().parent.parent != Path(__file__).resolve().parent:
-        raise ImportError(f"expected the package of the copy, got {gradnotes.__file__}")
+    def __init__(self, copy, early):
+        self.copy, self.early = copy, early
 
+    def pytest_configure(self):
+        """Stop unless the package that is imported is the copy; let no example be simplified."""
+        from hypothesis import Phase, settings
 
-def pytest_collection_modifyitems(items):
-    """Put the test first that caught this error the last time; the order is otherwise kept."""
-    items.sort(key=lambda item: item.nodeid != os.environ[EARLY])
+        import gradnotes
 
+        if Path(gradnotes.__file__).resolve().parent.parent != self.copy:
+            raise ImportError(f"expected the package of the copy, got {gradnotes.__file__}")
+        phases = set(Phase) - {Phase.shrink, Phase.explain}
+        settings.register_profile("mutants", settings.get_profile("ci"), phases=phases)
+        settings.load_profile("mutants")
 
-def pytest_runtest_logreport(report):
-    """Note the first test that fails."""
-    note = Path(__file__).with_name(NOTE)
-    if report.failed and not note.exists():
-        note.write_text(report.nodeid, encoding="utf8")
+    def pytest_collection_modifyitems(self, items):
+        """Put the test first that caught this error the last time; else keep the order."""
+        items.sort(key=lambda item: item.nodeid != self.early)
 
+    def pytest_runtest_logreport(self, report):
+        """Note the first test that fails."""
+        note = self.copy / NOTE
+        if report.failed and not note.exists():
+            note.write_text(report.nodeid, encoding="utf8")
 
-pytest_collectreport = pytest_runtest_logreport  # for a file that cannot be imported
+    def pytest_unconfigure(self):
+        """Stop the processes that tests have left idle, or this one would wait for them."""
+        for process in multiprocessing.active_children():
+            process.terminate()
+
+    pytest_collectreport = pytest_runtest_logreport  # for a file that cannot be imported
+
 
 # Which tests see an error, and the run
 
@@ -175,4 +210,5 @@ def run(root, words=()):
 
 
 if __name__ == "__main__":
+    os.environ.update(ENVIRONMENT)
     sys.exit(run(ROOT, sys.argv[1:]))

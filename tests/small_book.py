@@ -42,7 +42,7 @@ def ran(page):
 def meet(page, other):
     """Wait until the other page runs too."""
     (FOLDER / page).touch()
-    for _ in range(300):
+    for _ in range(1800):
         if (FOLDER / other).exists():
             return
         time.sleep(0.1)
@@ -279,7 +279,7 @@ class Book:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf8",
-            timeout=300,
+            timeout=900,
         )
 
     def build(self, *options, student=""):

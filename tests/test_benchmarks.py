@@ -38,7 +38,7 @@ def run_without_peers(*words):
         folder=str(FOLDER), script=str(FOLDER / "run.py"), words=[str(word) for word in words]
     )
     command = [sys.executable, "-c", code]
-    return subprocess.run(command, capture_output=True, encoding="utf8", timeout=120)
+    return subprocess.run(command, capture_output=True, encoding="utf8", timeout=600)
 
 
 # Arithmetic

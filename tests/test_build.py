@@ -234,7 +234,7 @@ def failing(tmp_path_factory):
         for name, (code, _) in {**FAILING, "good": ("1", "")}.items()
     }
     book = Book(tmp_path_factory.mktemp("failing"), pages)
-    with book.changed("_config.yml", ("timeout: 120", "timeout: 3")):
+    with book.changed("_config.yml", ("timeout: 600", "timeout: 8")):
         return SimpleNamespace(book=book, first=book.build())
 
 

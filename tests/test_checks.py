@@ -402,11 +402,11 @@ HUGE = {
 
 @pytest.mark.parametrize("answer", HUGE.values(), ids=HUGE)
 def test_a_huge_answer_is_done_with_soon(answer):
-    start = time.perf_counter()
+    start = time.process_time()
     assert not same(answer, X).passed
     if answer is not HUGE["shared parts"]:  # a target of it takes longer than its check
         assert not same_data(answer).passed
-    assert time.perf_counter() - start < 10.0
+    assert time.process_time() - start < 10.0
 
 
 def test_a_long_answer_is_told_so():

@@ -464,7 +464,7 @@ def test_a_finger_drags_a_dot_and_scrolls_the_page_elsewhere(browser):
     for part in range(1, 9):
         touch("Move", (x, y + 150 - 20 * part))
     touch("End")
-    figure.tab.wait_for_function(f"scrollY > {scrolled} + 50", timeout=3000)
+    figure.tab.wait_for_function(f"scrollY > {scrolled} + 50")
     assert figure.at(4) == pytest.approx(3.5, abs=0.1)
     context.close()
 
@@ -511,9 +511,7 @@ def test_numbers_are_read_aloud_when_they_rest(figure):
     assert output.get_attribute("aria-busy") in (None, "false")
     figure.press(4, "ArrowRight")
     assert output.get_attribute("aria-busy") == "true"
-    figure.tab.wait_for_function(
-        "document.querySelector('.explorer output').ariaBusy == 'false'", timeout=3000
-    )
+    figure.tab.wait_for_function("document.querySelector('.explorer output').ariaBusy == 'false'")
 
 
 # Every reader
@@ -538,7 +536,7 @@ def test_the_figure_fits_a_phone(seen, open_page, page):
         assert min(hit["width"], hit["height"]) >= 24
     seen.tab.set_viewport_size(WIDE)
     seen.tab.wait_for_function(
-        "document.querySelector('.explorer-plot').viewBox.baseVal.width > 600", timeout=3000
+        "document.querySelector('.explorer-plot').viewBox.baseVal.width > 600"
     )
 
 

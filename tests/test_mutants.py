@@ -1,6 +1,10 @@
 """The deliberate errors: each one applies, each is caught, and one that is not would be named."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import mutants
@@ -182,6 +186,51 @@ def test_a_file_that_cannot_be_imported_and_a_time_limit_count_as_caught(root, m
     assert mutants.first_failure(root, tests, error) == "tests/test_doubles.py"
     monkeypatch.setattr(mutants, "SECONDS", 0.01)
     assert mutants.first_failure(root, tests) == mutants.TIME_LIMIT
+
+
+def test_a_failure_is_known_though_the_tests_after_it_or_their_workers_hang(root):
+    """A worker that joblib keeps does not hold up the end, nor does a slow end hide a failure."""
+    tests = "import joblib\n\nfrom gradnotes.doubles import half\n\n\ndef test_half():\n"
+    tests += "    with joblib.parallel_config(n_jobs=2):\n"
+    tests += "        halves = joblib.Parallel()(joblib.delayed(abs)(half(x)) for x in (8, 6))\n"
+    tests += "    assert halves == [4, 3]\n"
+    (root / "tests" / "test_doubles.py").write_text(tests, encoding="utf8")
+    start = time.monotonic()
+    assert mutants.first_failure(root, ["tests/test_doubles.py"]) is None
+    error = {"file": "gradnotes/doubles.py", **CAUGHT_LATER}
+    found = mutants.first_failure(root, ["tests/test_doubles.py"], error)
+    assert found == "tests/test_doubles.py::test_half"
+    # The workers would stay for 300 seconds.
+    assert time.monotonic() - start < 250
+
+
+def test_a_run_has_one_thread_and_draws_the_same_examples_of_which_none_is_shrunk(root):
+    tests = "import os\n\nfrom hypothesis import Phase, settings\n\n\ndef test_settings():\n"
+    tests += "    assert os.environ['OMP_NUM_THREADS'] == '1' and os.environ['CI'] == 'true'\n"
+    tests += "    assert settings().derandomize and settings().deadline is None\n"
+    tests += "    assert {Phase.explicit, Phase.generate} <= set(settings().phases)\n"
+    tests += "    assert not {Phase.shrink, Phase.explain} & set(settings().phases)\n"
+    (root / "tests" / "test_doubles.py").write_text(tests, encoding="utf8")
+    assert mutants.first_failure(root, ["tests/test_doubles.py"]) is None
+
+
+def test_one_run_sees_nothing_of_another(root):
+    """Both are forked from the same process, where that is possible."""
+    tests = "import sys\n\nimport gradnotes\n\n\ndef test_first():\n"
+    tests += "    assert 'a mark' not in sys.modules\n"
+    tests += "    sys.modules['a mark'] = gradnotes\n"
+    (root / "tests" / "test_doubles.py").write_text(tests, encoding="utf8")
+    for _ in range(2):
+        assert mutants.first_failure(root, ["tests/test_doubles.py"]) is None
+
+
+def test_what_is_imported_in_advance_holds_nothing_of_the_package_and_starts_no_thread():
+    code = f"import os, sys\nfor name in {mutants.PRELOADED}:\n    __import__(name)\n"
+    code += "assert not [name for name in sys.modules if name.startswith('gradnotes')]\n"
+    # Only there is a process forked, which a thread could disturb.
+    code += "assert sys.platform != 'linux' or len(os.listdir('/proc/self/task')) == 1"
+    environment = {**os.environ, **mutants.ENVIRONMENT}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
 def test_another_package_of_the_name_is_refused(root):

@@ -105,7 +105,8 @@ def test_links_between_notebooks_lead_somewhere(path):
 def test_a_notebook_runs_from_an_empty_folder(path, tmp_path):
     client = NotebookClient(
         read(path),
-        timeout=120,
+        timeout=600,
+        startup_timeout=600,
         kernel_name="python3",
         resources={"metadata": {"path": str(tmp_path)}},
         extra_arguments=["--log-level=40"],

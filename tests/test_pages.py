@@ -132,7 +132,7 @@ def tab(opened):
 def colour(tab, scheme):
     """Let the reader's system prefer light or dark, and wait until the page has followed."""
     tab.emulate_media(color_scheme=scheme)
-    tab.wait_for_function(f"document.documentElement.dataset.theme == '{scheme}'", timeout=3000)
+    tab.wait_for_function(f"document.documentElement.dataset.theme == '{scheme}'")
 
 
 def test_a_page_asks_no_other_host_and_nothing_fails(opened):
@@ -198,6 +198,15 @@ AXE_RUNS = {
 }
 
 
+HAVE_TAB_STOPS = """() => {
+    const scrolls = (one) =>
+        one.scrollWidth > one.clientWidth || one.scrollHeight > one.clientHeight;
+    const boxes = "pre, .cell_output > .output, .pst-scrollable-table-container";
+    return [...document.querySelectorAll(boxes)]
+        .every((one) => one.tabIndex === (scrolls(one) ? 0 : -1));
+}"""
+
+
 @pytest.mark.parametrize("run", AXE_RUNS)
 def test_axe_finds_no_barrier(tab, run):
     size, scheme, options = AXE_RUNS[run]
@@ -208,7 +217,7 @@ def test_axe_finds_no_barrier(tab, run):
     tab.locator(".toggle-hidden").evaluate_all(unfold)
     if size is PHONE:
         # The theme gives boxes that scroll a tab stop, a moment after the window changes.
-        tab.wait_for_timeout(400)
+        tab.wait_for_function(HAVE_TAB_STOPS)
     # Style sheets cannot be fetched by file://, so axe must not try.
     options = {**options, "preload": False, "resultTypes": ["violations"]}
     violations = Axe().run(tab, options=options).response["violations"]
@@ -244,7 +253,7 @@ def test_a_chapter_offers_its_notebook(opened, tab):
         return
     tab.get_by_label("Download this page").click()
     link = tab.locator(".dropdown-download-buttons a[href$='.ipynb']")
-    link.wait_for(state="visible", timeout=2000)
+    link.wait_for(state="visible")
     notebook = (opened.path.parent / link.get_attribute("href")).resolve()
     assert json.loads(notebook.read_text("utf8"))["cells"]
 
@@ -349,7 +358,7 @@ def test_a_badge_leads_to_its_row_and_the_row_leads_back(context):
 def test_the_root_leads_to_the_front_page(context):
     seen = watch(context)
     seen.tab.goto((BOOK / "index.html").as_uri())
-    seen.tab.wait_for_url((BOOK / "book" / "index.html").as_uri(), timeout=5000)
+    seen.tab.wait_for_url((BOOK / "book" / "index.html").as_uri())
     assert seen.tab.title().startswith("Does a good fit have a good gradient?")
     seen.tab.close()
 

@@ -1,19 +1,23 @@
 """What the book prints does not hang on rounding: starts that differ by 1e-13 give the same."""
 
 import contextlib
+import importlib
 import io
 import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import myst_nb
+import nbformat
 import numpy as np
 import pytest
 from myst_nb.core.read import read_myst_markdown_notebook
+from nbclient import NotebookClient
 
 from gradnotes import networks
 
-BOOK = Path(__file__).resolve().parent.parent / "book"
+ROOT = Path(__file__).resolve().parent.parent
+BOOK = ROOT / "book"
 PAGES = [page.stem for page in sorted(BOOK.glob("*.md")) if "fit(" in page.read_text("utf8")]
 NUMBER = r"-?\d+(?:\.\d+)?(?:e[-+]\d+)?"
 WITH_INTERVAL = re.compile(rf"({NUMBER})\s+\[({NUMBER}), ({NUMBER})\]")
@@ -43,17 +47,40 @@ def published(page, perturbation):
             if cell.cell_type == "code":
                 exec(compile(cell.source, f"{page}, cell {number}", "exec"), names)
     plt.close("all")
-    return printed.getvalue(), glued
+    return printed.getvalue(), {name: repr(value) for name, value in glued.items()}
+
+
+def built(page):
+    """Give the same of the run of a page that the book shows, if it is built as it is now."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "_ext"))
+        execute = importlib.import_module("gn_execute")
+    surroundings = execute.surroundings_fingerprint(ROOT / "requirements.txt")
+    results = execute.Results(ROOT / "_build" / ".executed", surroundings, 0)
+    path = results.path(results.key(execute.parse((BOOK / f"{page}.md").read_text("utf8"))))
+    return shown(nbformat.read(path, as_version=4)) if path.exists() else None
+
+
+def shown(notebook):
+    """Give what the cells of an executed notebook printed, and what they glued."""
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    outputs = [output for cell in cells for output in cell.outputs]
+    printed = "".join(output.text for output in outputs if output.get("name") == "stdout")
+    glued = {}
+    for output in outputs:
+        if glue := output.get("metadata", {}).get("scrapbook"):
+            glued[glue["name"]] = output.data[f"{glue['mime_prefix']}text/plain"]
+    return printed, glued
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("page", PAGES)
 def test_a_start_perturbed_by_1e_13_changes_no_published_figure(page):
-    text, glued = published(page, 0.0)
+    text, glued = built(page) or published(page, 0.0)
     other_text, other_glued = published(page, 1e-13)
     assert other_glued.keys() == glued.keys()
     for name, value in glued.items():
-        ours, theirs = re.findall(NUMBER, str(value)), re.findall(NUMBER, str(other_glued[name]))
+        ours, theirs = re.findall(NUMBER, value), re.findall(NUMBER, other_glued[name])
         # They are rounded to two or three digits, of which the last may change.
         np.testing.assert_allclose(np.array(theirs, float), np.array(ours, float), rtol=0.02)
     figures, others = WITH_INTERVAL.findall(text), WITH_INTERVAL.findall(other_text)
@@ -77,3 +104,24 @@ def test_a_figure_that_hangs_on_rounding_would_be_seen(tmp_path, monkeypatch):
     runs = [published("small", size)[0] for size in (0.0, 0.0, 1e-9)]
     assert runs[0] == runs[1]
     assert WITH_INTERVAL.findall(runs[0]) != WITH_INTERVAL.findall(runs[2])
+
+
+def test_what_a_built_page_shows_is_what_it_gives_here(tmp_path, monkeypatch):
+    """The run that a page has in the build, if there is one, stands for a run of this file."""
+    monkeypatch.setattr(f"{__name__}.BOOK", tmp_path)
+    page = "\n".join(
+        (
+            "---\njupytext:\n  text_representation:\n    format_name: myst\n---\n",
+            "```{code-cell} python\nfrom myst_nb import glue\n",
+            "print('2.5 [2, 3]')",
+            "glue('half', 0.5, display=False)",
+            "glue('words', '1 to 2', display=False)\n```\n",
+            "```{code-cell} python\nprint('end')\n'a value that is not printed'\n```\n",
+        )
+    )
+    (tmp_path / "small.md").write_text(page, encoding="utf8")
+    assert built("small") is None
+    notebook = read_myst_markdown_notebook(page)
+    NotebookClient(notebook, timeout=600, startup_timeout=600, kernel_name="python3").execute()
+    wanted = ("2.5 [2, 3]\nend\n", {"half": "0.5", "words": "'1 to 2'"})
+    assert shown(notebook) == published("small", 0.0) == wanted

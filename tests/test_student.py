@@ -455,7 +455,7 @@ def student(known):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf8",
-            timeout=300,
+            timeout=900,
         )
         assert done.returncode == 0, done.stdout
         assert not re.search(r"\bran \S+ in \d", done.stdout), "a page ran again"
