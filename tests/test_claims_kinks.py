@@ -127,6 +127,11 @@ def test_the_share_of_bad_points_falls_like_the_square(power):
         eps, variation, flux, _ = sampled(*shape)
         share = (np.abs(np.diff(np.interp(*ridge(shape)))) * 9000 > level * 0.99).mean()
         assert np.isclose(share, eps * (variation + flux) / level**power, rtol=1e-2)
+        for width in (0.1, 0.01):  # hats, flat but for a share of twice their half-width
+            shape = straight((0, level, -level, 0), (0.5 - width, width, width, 0.5 - width))
+            eps, variation, flux, _ = exactly(*shape)
+            assert flux == 0
+            assert np.isclose(2 * width, eps * (variation + flux) / level**power)
     for shape in random_shapes():
         eps, variation, flux, _ = exactly(*shape)
         length = shape[2].sum()

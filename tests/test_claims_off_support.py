@@ -170,11 +170,11 @@ def test_a_band_bounds_the_slope_across(thin, thick):
 
 
 @functools.cache
-def on_the_circle(w):
+def on_the_circle(w, draw=1):
     """Errors along and across, over eight networks, of fits to 40 points in a band."""
     f = Target(sp.sin(2 * X + Y) + X * Y**2, (X, Y), PLANE)
     angles = 2 * np.pi * np.arange(40) / 40
-    pushed = 1 + w * np.random.default_rng(1).uniform(-1, 1, 40)
+    pushed = 1 + w * np.random.default_rng(draw).uniform(-1, 1, 40)
     points = np.stack([np.cos(angles), np.sin(angles)], axis=-1) * pushed[:, None]
     start = MLP(2, (24, 24), members=8, rng=0)
     model = fit(start, points, f.value(points), steps=200, rng=0).model
@@ -217,13 +217,14 @@ def test_values_on_a_circle_leave_the_slope_across_open(w, along):
     ],
 )
 def test_a_thin_band_fixes_the_slope_across(w, factor):
-    """And a band ten times wider, with as many points, is worse again."""
-    error = {
-        width: np.median(np.sqrt((on_the_circle(width)[1][1] ** 2).mean(axis=-1)))
-        for width in (0.0, w, 0.3)
-    }
-    assert error[w] < error[0.0] / factor
-    assert error[w] < error[0.3] < error[0.0]
+    """And a wide band, with as many points, is worse again, for three draws of the moves."""
+    for draw in (1, 2, 3):
+        error = {
+            width: np.median(np.sqrt((on_the_circle(width, draw)[1][1] ** 2).mean(axis=-1)))
+            for width in (0.0, w, 0.3)
+        }
+        assert error[w] < error[0.0] / factor
+        assert error[w] < error[0.3] < error[0.0]
 
 
 @pytest.mark.claim("B86")
