@@ -22,7 +22,8 @@ units of layer l. The scaling of the inputs is taken into :math:`W_1`. All bound
           |\sin'|, |\sin''| \le 1; \quad 0 \le \mathrm{relu}' \le 1 .
 
 Round-off: the bounds of networks are rounded up by one part in a billion, which is more than
-float64 and LAPACK lose at widths up to some thousands.
+float64 and LAPACK lose at widths up to some thousands. Powers of 2 are taken out of the weights
+first, so that none is too small or too large to be squared.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 
 import numpy as np
 import torch
@@ -45,7 +47,9 @@ TANH = 4 / (3 * math.sqrt(3))
 SLOPES = {"tanh": (0.0, 1.0), "softplus": (0.0, 1.0), "sin": (-1.0, 1.0), "relu": (0.0, 1.0)}
 BENDS = {"tanh": (-TANH, TANH), "softplus": (0.0, 0.25), "sin": (-1.0, 1.0)}
 UP = 1 + 1e-9
-CHUNK = 16_384  # points at a time
+TINY = 1e-100  # more than underflow loses, where the largest weight of a layer is about 1
+CHUNK = 16_384  # points at a time, times networks
+MOST, MOST_ON_AXIS = 10**10, 10**8  # points: hours, and a gigabyte
 WIDTH = 76
 
 
@@ -88,8 +92,9 @@ def lipschitz_bound(network: MLP) -> float | np.ndarray:
         3.0
     """
     matrices, _, outer = _layers(network)
+    matrices, outer, powers = _even(matrices, outer)
     *_, (size, _) = _backward(matrices, outer, SLOPES[network.activation])
-    return _single(network, UP * size)
+    return _single(network, _up(size, sum(powers), matrices, outer))
 
 
 def curvature_bound(network: MLP) -> float | np.ndarray:
@@ -138,6 +143,7 @@ def curvature_bound(network: MLP) -> float | np.ndarray:
             "expected a smooth activation, and got relu: the Hessian of ReLU has no bound, as its "
             "gradient jumps; try inequalities.variation_bound with slope_variation(network)"
         )
+    matrices, outer, powers = _even(matrices, outer)
     slopes, bends = SLOPES[network.activation], BENDS[network.activation]
     largest = max(map(abs, bends))
     lengths = [np.ones(len(outer))]
@@ -145,14 +151,18 @@ def curvature_bound(network: MLP) -> float | np.ndarray:
         lengths.append(lengths[-1] * max(map(abs, slopes)) * _norms(matrix))
     total = np.zeros(len(outer))
     pairs = reversed([*_backward(matrices, outer, slopes)][:-1])
-    for matrix, length, (size, entries) in zip(matrices, lengths, pairs, strict=True):
+    for layer, (matrix, length, (size, entries)) in enumerate(
+        zip(matrices, lengths, pairs, strict=True)
+    ):
         signs = [largest * entries]
         if matrix is matrices[-1]:
             signs = [np.maximum(bends[0] * a, bends[1] * a) for a in (outer, -outer)]
         first = np.max([_norms(matrix * np.sqrt(g)[:, None]) ** 2 for g in signs], axis=0)
         columns = np.linalg.norm(matrix, axis=1).max(-1)
-        total += length**2 * np.minimum(first, largest * size * _norms(matrix) * columns)
-    return _single(network, UP * total)
+        term = length**2 * np.minimum(first, largest * size * _norms(matrix) * columns)
+        # The weights of this layer and of those below count twice.
+        total += _up(term, sum(powers) + sum(powers[: layer + 1]), matrices, outer)
+    return _single(network, total)
 
 
 def slope_variation(network: MLP) -> float | np.ndarray:
@@ -190,7 +200,9 @@ def slope_variation(network: MLP) -> float | np.ndarray:
             f"expected one input, one hidden layer and relu, and got MLP({network.extra_repr()}); "
             "try curvature_bound"
         )
-    return _single(network, UP * np.abs(matrices[0][:, 0] * outer).sum(-1))
+    matrices, outer, powers = _even(matrices, outer)
+    jumps = np.abs(matrices[0][:, 0] * outer).sum(-1)
+    return _single(network, _up(jumps, sum(powers), matrices, outer))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,14 +233,15 @@ class Constant:
 
     def __str__(self) -> str:
         where = "everywhere" if self.domain is None else "on the box"
-        inner = ", ".join(f"{size:.3g}" for size in self.inner)
+        inner = ", ".join(_rounded(size, 3, ROUND_FLOOR) for size in self.inner)
+        outer, eps = _rounded(self.outer, 3, ROUND_FLOOR), _exact(self.eps)
         names = " and ".join(sorted({bound.name for bound in self.bounds}))
         layers = f"{len(self.inner)} hidden layer{'s' * (len(self.inner) > 1)}"
         return textwrap.fill(
-            f"c = {self.value:.3g}: a {self.activation} network with {layers}, inner weights up to "
-            f"{inner} and outer weights that sum to {self.outer:.3g} at most, and with values "
-            f"within {self.eps:g} of this one's {where}, has a gradient within c times "
-            f"{self.eps:g} of this one's there ({names}).",
+            f"c = {_rounded(self.value, 3)}: a {self.activation} network with {layers}, inner "
+            f"weights up to {inner} and outer weights that sum to {outer} at most, and with values "
+            f"within {eps} of this one's {where}, has a gradient within c times {eps} of this "
+            f"one's there ({names}).",
             WIDTH,
         )
 
@@ -290,7 +303,7 @@ def constant(
             f"{kind} with {len(matrices)}; softplus and relu are not bounded"
         )
     _check(eps=eps, above=0)
-    inner = [float(np.linalg.norm(matrices[0], axis=1).max())]
+    inner = [float(np.hypot.reduce(matrices[0], axis=1).max())]
     inner += [float(np.abs(matrix).sum(1).max()) for matrix in matrices[1:]]
     top = float(np.abs(outer).sum() + np.abs(biases[-1]).sum())
     strip, slope, bend = math.pi / 4, 1.0, 0.0
@@ -299,6 +312,8 @@ def constant(
     for size in inner:
         slope *= size
         bend = max(BENDS[kind]) * slope**2 + size * bend
+    if any(size and not 1e-60 < size < 1e60 for size in (*inner, top, top * bend)):
+        raise ValueError("expected weights that are neither huge nor tiny; try other units")
     half_width = strip / inner[0] if inner[0] else math.inf
     known = {"curvature": UP * 2 * top * bend}
     if kind == "tanh" and half_width < math.inf:
@@ -332,7 +347,10 @@ def _on_interval(known, length):
     facts = {"curvature": known["curvature"], "length": float(length)}
     if "half_width" in known:
         height = 2 * known["half_width"] / length
-        facts |= {"ellipse_max": known["strip_max"], "rho": height + math.hypot(1, height)}
+        # Rounded down: for a long interval only the last digits of rho count.
+        rho = (height + math.hypot(1, height)) * (1 - 1e-15)
+        if rho > 1:
+            facts |= {"ellipse_max": known["strip_max"], "rho": float(rho)}
     return facts
 
 
@@ -371,16 +389,20 @@ class Certificate:
     assumptions: tuple[str, ...]
 
     def __str__(self) -> str:
-        box = " x ".join(f"[{low:g}, {high:g}]" for low, high in self.domain)
+        box = " x ".join(f"[{_exact(low)}, {_exact(high)}]" for low, high in self.domain)
         who = "" if np.ndim(self.value) == 0 else f"For each of {len(self.value)} networks: "
         value, gradient, seen, seen_gradient = (
-            np.max(x)
+            float(np.max(x))
             for x in (self.value, self.gradient, self.sampled_value, self.sampled_gradient)
         )
-        steep = "" if math.isnan(seen_gradient) else f" and {seen_gradient:.4g}"
+        value, gradient = _rounded(value, 4), _rounded(gradient, 4)
+        steep = ""
+        if not math.isnan(seen_gradient):
+            steep = f" and {_rounded(seen_gradient, 4, ROUND_FLOOR)}"
         sentences = (
-            f"{who}|f - h| <= {value:.4g} and |grad f - grad h| <= {gradient:.4g} on {box}.",
-            f"The largest that {self.points_count} points show: {seen:.4g}{steep}.",
+            f"{who}|f - h| <= {value} and |grad f - grad h| <= {gradient} on {box}.",
+            f"The largest that {self.points_count} points show: "
+            f"{_rounded(seen, 4, ROUND_FLOOR)}{steep}.",
             *self.assumptions,
         )
         return "\n".join(textwrap.fill(sentence, WIDTH) for sentence in sentences)
@@ -407,7 +429,7 @@ class Certificate:
         _check(tolerance=tolerance, above=0)
         if gap not in ("gradient", "value"):
             raise ValueError(f'expected gap as "gradient" or "value", and got {gap!r}')
-        curvature, lipschitz = np.max(self.curvature), np.max(self.lipschitz)
+        curvature, lipschitz = float(np.max(self.curvature)), float(np.max(self.lipschitz))
         if gap == "gradient" and curvature == math.inf:
             raise ValueError(
                 "expected a known curvature, and got none: no number of points brings the gradient "
@@ -419,6 +441,8 @@ class Certificate:
             steps = diagonal * min(
                 math.sqrt(curvature / (8 * tolerance)), lipschitz / (2 * tolerance)
             )
+        if not math.isfinite(steps):
+            raise ValueError(f"expected a larger tolerance, and got {tolerance!r}")
         return (1 + max(1, math.ceil(steps))) ** len(self.domain)
 
 
@@ -449,7 +473,7 @@ def certify_gaps(
     (:func:`lipschitz_bound`, :func:`curvature_bound`) and those of the target.
 
     :math:`\rho_0, \rho_1` bound the round-off of the networks, from the rounding of each sum and
-    product, and from elementary functions that are right to 8 units in the last place. The values
+    product, and from elementary functions that are right to 2 units in the last place. The values
     and gradients of a ``Target`` are taken as they are.
 
     Args:
@@ -460,12 +484,14 @@ def certify_gaps(
             more, in units of the values over squared units of the inputs.
         target_lipschitz: A bound of its gradient. One of the two is needed; for a ReLU network it
             is this one, and then nothing better than L is known of the gradient.
-        points_count: The least number of points; they become the next regular grid.
+        points_count: The least number of points, at most 1e10, and 1e8 for one input; they become
+            the next regular grid.
 
     Raises:
         TypeError: The network is no ``MLP``, or the target is neither that nor a ``Target``.
         ValueError: Nothing, or something impossible, is known of the target; the target breaks what
-            is said of it; a number is not finite; or a domain or number makes no sense.
+            is said of it; a number is not finite; a domain or number makes no sense; or two
+            ensembles differ in size.
 
     Source: the proof above.
 
@@ -492,16 +518,21 @@ def certify_gaps(
     if domain is None and not isinstance(target, Target):
         raise ValueError("expected a domain, since no side is a Target; try domain=[(0, 1), ...]")
     box = checked_domain(target.domain if domain is None else domain, network.inputs)
-    per_axis = max(2, math.ceil(points_count ** (1 / len(box)) - 1e-9))
+    if points_count > (MOST_ON_AXIS if len(box) == 1 else MOST):
+        raise ValueError(
+            f"expected points_count of at most {MOST:.0e}, and {MOST_ON_AXIS:.0e} for one input, "
+            f"and got {float(min(points_count, 10**300)):.1e}; try a larger tolerance"
+        )
+    per_axis = max(2, round(points_count ** (1 / len(box))))
+    per_axis += per_axis ** len(box) < points_count
     axes = [np.linspace(low, high, per_axis) for low, high in box]
     spacing = [float(np.diff(axis).max()) * (1 + 1e-15) for axis in axes]
     smooth = bool(np.isfinite(curvature).all())
     seen, steepest = _maxima(network, target, axes, smooth, target_lipschitz, target_curvature)
     parts = [_round_off(side, box) for side in (network, target) if isinstance(side, MLP)]
     round_off = [sum(part) for part in zip(*parts, strict=True)]
-    squares = sum(step**2 for step in spacing)
-    tau = math.sqrt(squares) / 2
-    between = np.minimum(lipschitz * tau, curvature * squares / 8)
+    tau = math.hypot(*spacing) / 2
+    between = np.minimum(lipschitz, curvature * tau / 2) * tau
     direct = steepest + curvature * tau + round_off[1] if smooth else math.inf
     results = {
         "value": UP * (seen + between + round_off[0]),
@@ -541,8 +572,35 @@ def _layers(network):
     count = network.members or 1
     weights = [w.detach().numpy().reshape(count, *w.shape[-2:]) for w in network.weights]
     biases = [b.detach().numpy().reshape(count, -1) for b in network.biases]
-    weights[0] = weights[0] / network.half_width.numpy()[:, None]
+    with np.errstate(all="ignore"):
+        first = weights[0] / network.half_width.numpy()[:, None]
+    largest, before = (np.abs(matrix).max((-2, -1)) for matrix in (first, weights[0]))
+    if not (largest[before > 0] > 1e-200).all() or not (largest < 1e200).all():
+        raise ValueError("expected inner weights that are neither huge nor tiny; try other units")
+    weights[0] = first
     return weights[:-1], biases, weights[-1][:, :, 0]
+
+
+def _even(matrices, outer):
+    """Return the weights with powers of 2 taken out, so that the largest of a layer is near 1."""
+    layers, powers = [], []
+    for layer in (*matrices, outer):
+        flat = np.abs(layer).reshape(len(layer), -1)
+        powers.append(np.frexp(flat.max(-1))[1])
+        layers.append(np.ldexp(layer, -powers[-1].reshape(-1, *[1] * (layer.ndim - 1))))
+    return layers[:-1], layers[-1], powers
+
+
+def _up(number, power, matrices, outer):
+    """Round a bound up, for even weights, and put the power of 2 back."""
+    alive = np.prod([np.abs(x).reshape(len(x), -1).any(-1) for x in (*matrices, outer)], axis=0)
+    with np.errstate(over="ignore"):
+        number = np.ldexp(UP * number + TINY * alive, power)
+    if not np.isfinite(number).all():
+        raise ValueError(
+            "expected weights with a finite bound, and got one that is too large; try other units"
+        )
+    return np.where(alive, np.nextafter(number, math.inf), 0.0)
 
 
 def _norms(matrices):
@@ -577,6 +635,16 @@ def _single(network, numbers):
     return numbers if network.members is not None else float(numbers[0])
 
 
+def _rounded(number, digits, way=ROUND_CEILING):
+    """Return a number with few digits, rounded up: a bound in print has to be a bound."""
+    return f"{float(Context(digits, way).create_decimal_from_float(number)):.{digits}g}"
+
+
+def _exact(number):
+    """Return a number with all its digits."""
+    return repr(float(number)).removesuffix(".0")
+
+
 def _check(above=None, **numbers):
     for name, number in numbers.items():
         real = isinstance(number, int | float | np.integer | np.floating)
@@ -600,10 +668,19 @@ def _of_residual(network, target, target_lipschitz, target_curvature):
     width = target.inputs if isinstance(target, MLP) else target.dimension
     if width != network.inputs:
         raise ValueError(f"expected a target of {network.inputs} inputs, and got one of {width}")
+    if isinstance(target, MLP) and len({network.members, target.members} - {None}) > 1:
+        raise ValueError(
+            f"expected two ensembles of one size, and got members={network.members} and "
+            f"{target.members}; try .member(0)"
+        )
     known = {"target_lipschitz": target_lipschitz, "target_curvature": target_curvature}
     _check(**{name: number for name, number in known.items() if number is not None})
     smooth = network.activation in BENDS
     if isinstance(target, MLP):
+        if target_curvature is not None and target.activation not in BENDS:
+            raise ValueError(
+                "expected no target_curvature for a ReLU target, whose gradient jumps; try without"
+            )
         target_lipschitz = lipschitz_bound(target) if target_lipschitz is None else target_lipschitz
         if target_curvature is None and target.activation in BENDS:
             target_curvature = curvature_bound(target)
@@ -622,7 +699,7 @@ def _of_residual(network, target, target_lipschitz, target_curvature):
 
 def _assumptions(target, target_lipschitz, target_curvature):
     known = (("gradient", target_lipschitz), ("Hessian", target_curvature))
-    parts = [f"its {name} is at most {number:g}" for name, number in known if number is not None]
+    parts = [f"its {name} is at most {_exact(bound)}" for name, bound in known if bound is not None]
     needs = f"Of the target it is taken for granted that {' and '.join(parts)}." if parts else ""
     formula = "; that of the target's formula is not" if isinstance(target, Target) else ""
     return (*filter(None, (needs,)), f"The round-off of networks is covered{formula}.")
@@ -632,11 +709,12 @@ def _maxima(network, target, axes, smooth, target_lipschitz, target_curvature):
     """Return the largest residual and residual gradient on the grid that the axes span."""
     shape = tuple(map(len, axes))
     total = math.prod(shape)
+    chunk = max(64, CHUNK // max(getattr(side, "members", None) or 1 for side in (network, target)))
     seen, steepest = 0.0, 0.0 if smooth else math.nan
     bar = tqdm(desc="certify", total=total, unit="pt", disable=None, leave=False, delay=1.0)
     with bar:
-        for start in range(0, total, CHUNK):
-            indices = np.unravel_index(np.arange(start, min(start + CHUNK, total)), shape)
+        for start in range(0, total, chunk):
+            indices = np.unravel_index(np.arange(start, min(start + chunk, total)), shape)
             points = np.stack([axis[i] for axis, i in zip(axes, indices, strict=True)], axis=-1)
             wanted, slopes = _evaluate(target, points, smooth)
             _check_target(points, wanted[..., None], target_lipschitz, "target_lipschitz")
@@ -680,8 +758,10 @@ def _round_off(network, box):
     """Bound the round-off of the values and of the gradients of a network on a box.
 
     As an error analysis of each layer: a sum of n products is off by at most (n + 2) u times the
-    sum of their sizes, a function by 8 u, and errors pass on by the slopes. Of all numbers only
-    bounds are used, so it is the same for all points.
+    sum of their sizes, and errors pass on by the slopes. An activation is off by at most 12 u and
+    its slope by 26 u, if exp, expm1, log1p and sine are by 4 u: tanh is e / (e + 2) with e from
+    expm1, and its slope is 1 - tanh^2. Of all numbers only bounds are used, so it is the same for
+    all points.
     """
     unit = 1.01 * 2.0**-53
     matrices, biases, outer = _layers(network)
@@ -698,11 +778,12 @@ def _round_off(network, box):
         error, size = error @ weight + rounding, size @ weight + offset
         errors.append(error)
         size = np.minimum(size, 1.0) if network.activation in ("tanh", "sin") else size + 1.0
-        error = slope * error + 8 * unit * size
+        error = slope * error + 12 * unit * size
     value = errors.pop()[:, 0, 0]
     gradient, change = np.abs(outer)[:, None], np.zeros((1, 1, 1))
     for weight, error in zip(reversed(weights), reversed(errors), strict=True):
-        change = slope * change + gradient * (bend * error + 10 * unit * slope)
+        off = np.minimum(bend * error, 2 * slope) + 28 * unit * slope
+        change = (slope + off) * change + gradient * off
         gradient = slope * gradient
         rounding = (weight.shape[2] + 3) * unit * ((gradient + change) @ weight.mT)
         change, gradient = change @ weight.mT + rounding, gradient @ weight.mT

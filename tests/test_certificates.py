@@ -199,6 +199,54 @@ def test_slope_variation_is_the_sum_of_the_jumps():
     assert variation_bound(0.1, slope_variation(model.member(1)), length=4.0).value > 0
 
 
+@pytest.mark.parametrize("activation", [*SMOOTH, "relu"])
+def test_bounds_scale_with_the_weights_however_small_or_large(activation):
+    """Squares of 1e-170 are zero, and those of 1e170 infinite; the bounds are neither."""
+    model = MLP(2, (4, 3), activation=activation, members=2, rng=3)
+    lipschitz = lipschitz_bound(model)
+    curvature = None if activation == "relu" else curvature_bound(model)
+    for power in (-170, 170):
+        scaled = MLP(2, (4, 3), activation=activation, members=2, rng=3)
+        with torch.no_grad():
+            scaled.weights[-1] *= 10.0**power
+        np.testing.assert_allclose(lipschitz_bound(scaled) / 10.0**power, lipschitz, rtol=1e-9)
+        if curvature is not None:
+            np.testing.assert_allclose(curvature_bound(scaled) / 10.0**power, curvature, rtol=1e-9)
+        with torch.no_grad():
+            scaled.weights[0] *= 10.0**-power
+        np.testing.assert_allclose(lipschitz_bound(scaled), lipschitz, rtol=1e-9)
+    # Slopes of 1e-200, and of less than the smallest float.
+    for size in (1e-100, 1e-170):
+        kind = {"activation": "relu" if activation == "relu" else "tanh"}
+        tiny = network(size, size, 0.1, 0.0, **kind)
+        slope = tiny.value_and_gradient(torch.zeros(1, 1).double())[1]
+        assert 0 < lipschitz_bound(tiny) <= max(1.001 * size**2, 5e-324)
+        assert float(slope.abs().max()) <= lipschitz_bound(tiny)
+        other = slope_variation(tiny) if activation == "relu" else curvature_bound(tiny)
+        assert 0 < other <= max(1.001 * size**2, 5e-324)
+
+
+def test_a_tiny_unit_beside_a_large_one_that_is_off_counts():
+    """The square of 1e-170 is zero, and a power of 2 does not help here."""
+    model = network(0.0, 1.0, 1.0, 1e-170, 0.0, 0.0, 0.0, hidden=(2,))
+    assert float(model.value_and_gradient(torch.zeros(1, 1).double())[1]) == 1e-170
+    assert 1e-170 <= lipschitz_bound(model) <= 1e-90
+    assert 1e-171 <= curvature_bound(model) <= 1e-90
+
+
+def test_layers_of_zeros_have_bounds_of_zero():
+    for activation in (*SMOOTH, "relu"):
+        for place in range(3):
+            model = MLP(1, (3, 2), activation=activation, rng=0)
+            with torch.no_grad():
+                model.weights[place].zero_()
+            assert lipschitz_bound(model) == 0
+            if activation != "relu":
+                assert curvature_bound(model) == 0
+    flat = network(0.0, 1.0, 0.1, 0.0, activation="relu")
+    assert slope_variation(flat) == 0
+
+
 # The constant of a network
 
 
@@ -321,6 +369,34 @@ def test_constants_grow_by_a_logarithm_and_a_sine_has_its_frequency():
     assert on_box.value > 2 * fastest
     assert "on the box" in " ".join(str(on_box).split())
     assert max(map(len, str(on_box).splitlines())) <= 76
+
+
+def test_a_constant_on_a_long_interval():
+    """There the parameter of the ellipse is 1 to the last digits, and no use."""
+    model = MLP(1, (3,), rng=0)
+    for reach in (1e8, 1e14, 1e18):
+        result = constant(model, eps=1e-3, domain=[(-reach, reach)])
+        assert result.bounds[0].name == "Landau"
+    for reach in (1e3, 1e8, 1e13):  # never a larger ellipse than the strip holds
+        (bound,) = constant(model, eps=1e-300, domain=[(-reach, reach)]).bounds
+        assert bound.name == "Ellipse"
+        inner = float(model.weights[0].detach().abs().max())
+        height = math.pi / 4 / inner / reach
+        a, log = math.asinh(height), math.log(2 * constant(model, eps=1.0).outer / 1e-300)
+        u = 2 * math.atanh(a / log)
+        exact = 1e-300 * math.exp(u * log / a) / math.sinh(u / 2) ** 2 / (2 * reach)
+        assert exact <= bound.value <= exact * (1 + 1e-6 + 1e-13 / height)
+
+
+def test_a_constant_in_print_is_no_stronger_than_in_numbers():
+    for seed in range(12):
+        result = constant(MLP(2, (3, 2), rng=seed), eps=0.1 + 0.2)
+        words = " ".join(str(result).split())
+        assert float(words.split("c = ")[1].split(":")[0]) >= result.value
+        inner = words.split("weights up to ")[1].split(" and outer")[0].split(", ")
+        assert all(float(a) <= b for a, b in zip(inner, result.inner, strict=True))
+        assert float(words.split("sum to ")[1].split(" at")[0]) <= result.outer
+        assert "within 0.30000000000000004 of" in words
 
 
 def test_a_constant_of_a_network_without_slope():
@@ -503,6 +579,38 @@ def test_round_off_before_an_activation_counts():
     assert gradient_room / 30 < off_slope <= gradient_room
 
 
+def test_a_certificate_in_print_is_no_stronger_than_in_numbers():
+    """Rounded to nearest, half of the printed bounds would be below the certified ones."""
+    for seed in range(12):
+        model = MLP(1, (4,), rng=seed)
+        target = Target(sp.sin(3 * X), (X,), (10**6, 10**6 + 1))
+        result = certify_gaps(model, target, target_curvature=9.000000001, points_count=50)
+        first, second, *_ = str(result).splitlines()
+        value, gradient = (float(part.split()[0]) for part in first.split("<= ")[1:])
+        assert result.value <= value < 1.001 * result.value
+        assert result.gradient <= gradient < 1.001 * result.gradient
+        seen = [float(part.strip(".")) for part in second.split("show: ")[1].split(" and ")]
+        assert seen[0] <= result.sampled_value < 1.001 * seen[0]
+        assert seen[1] <= result.sampled_gradient < 1.001 * seen[1]
+        assert "on [1000000, 1000001]." in first
+        assert "at most 9.000000001." in " ".join(str(result).split())
+
+
+def test_the_memory_of_a_certificate_does_not_grow_with_the_ensemble(monkeypatch):
+    from gradnotes import certificates
+
+    sizes, whole = [], certificates._evaluate
+
+    def counted(function, points, smooth):
+        sizes.append((getattr(function, "members", None) or 1) * len(points))
+        return whole(function, points, smooth)
+
+    monkeypatch.setattr(certificates, "_evaluate", counted)
+    model = MLP(2, (3,), members=100, rng=0)
+    certify_gaps(model, MLP(2, (3,), rng=1), [(-1, 1)] * 2, points_count=1000)
+    assert max(sizes) <= certificates.CHUNK
+
+
 # What is refused
 
 
@@ -523,6 +631,34 @@ LINE = Target(X, (X,), (0, 1))
         (lambda m: certify_gaps(m, LINE, target_curvature=0.0, points_count=0), "1 or more"),
         (lambda m: certify_gaps(m, LINE, target_curvature=0.0, points_count=2.5), "an integer"),
         (lambda m: certify_gaps(m, m), "expected a domain"),
+        (lambda m: certify_gaps(m, m, (0, 1), points_count=10**9), "at most 1e.10, and 1e.08 for"),
+        (lambda m: certify_gaps(m, m, (0, 1), points_count=10**400), "at most 1e.10"),
+        (
+            lambda m: certify_gaps(MLP(3, (2,), rng=0), m, [(0, 1)] * 3),
+            "expected a target of 3 inputs",
+        ),
+        (
+            lambda m: certify_gaps(
+                MLP(3, (2,), rng=0), MLP(3, (2,), rng=0), [(0, 1)] * 3, points_count=10**11
+            ),
+            "at most 1e.10",
+        ),
+        (
+            lambda m: certify_gaps(
+                MLP(1, (2,), members=2, rng=0), MLP(1, (2,), members=3, rng=0), (0, 1)
+            ),
+            "ensembles of one size, and got members=2 and 3",
+        ),
+        (
+            lambda m: certify_gaps(
+                m, MLP(1, (2,), activation="relu", rng=0), (0, 1), target_curvature=1e9
+            ),
+            "no target_curvature for a ReLU target",
+        ),
+        (lambda m: lipschitz_bound(network(1e250, 1.0, 0.0, 0.0)), "neither huge nor tiny"),
+        (lambda m: lipschitz_bound(network(1e-250, 1.0, 0.0, 0.0)), "neither huge nor tiny"),
+        (lambda m: curvature_bound(network(1e180, 1.0, 0.0, 0.0)), "a finite bound, and got one"),
+        (lambda m: constant(network(1e-90, 1.0, 0.0, 0.0), eps=0.1), "neither huge nor tiny"),
         (lambda m: certify_gaps(m, WAVE, target_curvature=9.0), "1 inputs, and got one of 2"),
         (lambda m: constant(m, eps=0.0), "eps above 0"),
         (lambda m: constant(m, eps=-1.0), "eps above 0"),
@@ -565,7 +701,11 @@ def test_a_target_that_breaks_its_word_or_is_not_finite_is_refused():
     with pytest.raises(ValueError, match=r"curvature for a ReLU network.*try target_lipschitz"):
         certify_gaps(relu, bowl, target_curvature=2.0)
     result = certify_gaps(model, bowl, target_curvature=2.0)
-    for bad, words in (({"tolerance": 0.0}, "tolerance"), ({"gap": "slope"}, '"gradient" or')):
+    for bad, words in (
+        ({"tolerance": 0.0}, "tolerance"),
+        ({"tolerance": 1e-320}, "expected a larger tolerance, and got 1e-320"),
+        ({"gap": "slope"}, '"gradient" or'),
+    ):
         with pytest.raises(ValueError, match=words):
             result.points_needed(**{"tolerance": 0.1, **bad})
 
@@ -583,8 +723,9 @@ def test_a_long_grid_is_taken_in_parts():
     assert result.sampled_value == pytest.approx(apart.max(), rel=1e-14)
     assert result.sampled_gradient == pytest.approx(steep.max(), rel=1e-14)
     first, second, third, fourth = str(result).splitlines()
-    gaps = f"|f - h| <= {result.value:.4g} and |grad f - grad h| <= {result.gradient:.4g}"
-    assert first == f"{gaps} on [-1, 1]."
+    numbers = [float(part.split()[0]) for part in first.split("<= ")[1:]]
+    assert numbers == pytest.approx([result.value, result.gradient], rel=1e-3)
+    assert first.endswith(" on [-1, 1].")
     assert second.startswith("The largest that 40001 points show: ")
     assert third == "Of the target it is taken for granted that its Hessian is at most 2."
     assert fourth.endswith("that of the target's formula is not.")

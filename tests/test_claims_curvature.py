@@ -474,7 +474,7 @@ REGIONS = {"everywhere": (0, 1), "inside": (2, 3), "two regions": (0, 3)}
         broken(("random",), True, "everywhere", 0.45, 1, by="a target with a hidden ripple"),
     ],
 )
-def test_exponents_of_trained_pairs_lie_between_one_half_and_one(names, rippled, region, low, high):
+def test_median_exponents_of_trained_pairs(names, rippled, region, low, high):
     """The median of sixteen pairs, in each setting and for both seeds."""
     for name in names:
         for seed in SEEDS:
