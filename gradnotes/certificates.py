@@ -560,7 +560,8 @@ def certify_gaps(
 
 def _layers(network):
     """Return the matrices (S, in, out), in the units of x, the biases, and the outer weights."""
-    if not isinstance(network, MLP):
+    # A subclass may compute something else.
+    if type(network) is not MLP:
         raise TypeError(
             f"expected a gradnotes.networks.MLP, and got {type(network).__name__}; "
             "try MLP.from_sequential(network)"

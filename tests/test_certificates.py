@@ -681,6 +681,13 @@ def test_wrong_kinds_are_refused():
     for function in (lipschitz_bound, curvature_bound, slope_variation):
         with pytest.raises(TypeError, match=r"MLP, and got Sequential; try MLP\.from_sequential"):
             function(linear)
+
+    class Doubled(MLP):
+        def forward(self, points):
+            return 2 * super().forward(points)
+
+    with pytest.raises(TypeError, match="MLP, and got Doubled"):
+        lipschitz_bound(Doubled(1, (2,), rng=0))
     with pytest.raises(TypeError, match="got Sequential"):
         certify_gaps(linear, LINE, target_curvature=0.0)
     with pytest.raises(TypeError, match=r"got torch\.float32; try network\.double"):
