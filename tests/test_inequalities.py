@@ -619,10 +619,11 @@ def test_the_bound_of_tanh_units_at_its_ends():
     assert tanh_bound(5.0, 5.0, inner_max=3.0).value == pytest.approx(15.0)
     zero = [(0.0, 1.0, 1.0), (1.0, 0.0, 1.0), (1.0, 1.0, 0.0)]
     assert not any(tanh_bound(e, total, inner_max=w).value for e, total, w in zero)
-    tiny, step = tanh_bound(1e-320, 1e300, inner_max=1.0), 1e-130
-    assert 0 < tiny.value < 1e-316
-    ends = [tanh_bound(math.exp(-k) * step, step, inner_max=1.0).value for k in (299.9, 300.1)]
-    assert math.log(ends[0] / ends[1]) == pytest.approx(0.2, abs=1e-3)
+    assert 0 < tanh_bound(1e-320, 1e300, inner_max=1.0).value < 1e-316
+    for log in (299.0, 301.0):  # of B / eps; arsinh(u) is ln(2u) to the last digit
+        size = math.exp(-log)
+        ratio = tanh_bound(size, 1.0, inner_max=1.0).value / size
+        assert ratio == pytest.approx(2 / math.pi * (1 + log + math.log(8 / math.pi)), rel=1e-9)
     # Without a bound of the inner weights, or of the outer ones, the slope is larger.
     assert tanh_bound(0.01, 0.01, inner_max=1.0).value < 1 / 0.01
     assert tanh_bound(0.01, 1.0, inner_max=1.0).value < RIPPLE
@@ -802,9 +803,10 @@ def test_the_best_bound_on_an_interval():
             best = best_bound(eps, **known, **margin)
             assert [best.value, *(other.value for other in best.others)] == sorted(every)
     # What holds on the whole line only is not used on an interval.
-    best = best_bound(0.01, curvature=3.0, bandwidth=0.1, length=2.0)
+    whole = {"bandwidth": 0.1, "outer_sum": 0.1, "inner_max": 0.1}
+    best = best_bound(0.01, curvature=3.0, **whole, length=2.0)
     assert best.name == "Landau"
-    assert best.reason.endswith("Of no use here: bandwidth.")
+    assert best.reason.endswith("Of no use here: bandwidth, inner_max, outer_sum.")
 
 
 def test_the_best_bound_from_values_at_points():
