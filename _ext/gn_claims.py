@@ -100,10 +100,15 @@ def _claims(name, text):
     if not isinstance(rows, list):
         raise ExtensionError(f"{name}:\nexpected a list of rows, got {type(rows).__name__}")
     claims, faults = {}, []
-    for number, row in enumerate(rows, start=1):
+    nodes = yaml.compose(text).value
+    for number, (row, node) in enumerate(zip(rows, nodes, strict=True), start=1):
         found = row.get("id", "") if isinstance(row, dict) else ""
         if not re.fullmatch(rf"[{''.join(ORIGINS)}][1-9]\d*", str(found)):
             faults.append(f"row {number}: expected an id such as A8 or B1, got {found!r}")
+            continue
+        names = [key.value for key, _ in node.value]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            faults.append(f"{found}: expected {', '.join(repeated)} once, stands there twice")
             continue
         unknown = set(row) - {one.name for one in fields(Claim)}
         if unknown or found in claims:

@@ -40,6 +40,7 @@ from tqdm import tqdm
 
 from gradnotes.inequalities import Bound, best_bound
 from gradnotes.networks import MLP, checked_domain
+from gradnotes.regressions import check_number
 from gradnotes.targets import Target
 
 # Of each activation, the range of the slope and that of the second derivative.
@@ -302,7 +303,7 @@ def constant(
             "expected tanh, or sin with one hidden layer, and got "
             f"{kind} with {len(matrices)}; softplus and relu are not bounded"
         )
-    _check(eps=eps, above=0)
+    check_number("eps", eps, above=True)
     inner = [float(np.hypot.reduce(matrices[0], axis=1).max())]
     inner += [float(np.abs(matrix).sum(1).max()) for matrix in matrices[1:]]
     top = float(np.abs(outer).sum() + np.abs(biases[-1]).sum())
@@ -426,7 +427,7 @@ class Certificate:
         Raises:
             ValueError: The tolerance or the gap makes no sense, or no number of points is enough.
         """
-        _check(tolerance=tolerance, above=0)
+        check_number("tolerance", tolerance, above=True)
         if gap not in ("gradient", "value"):
             raise ValueError(f'expected gap as "gradient" or "value", and got {gap!r}')
         curvature, lipschitz = float(np.max(self.curvature)), float(np.max(self.lipschitz))
@@ -646,15 +647,6 @@ def _exact(number):
     return repr(float(number)).removesuffix(".0")
 
 
-def _check(above=None, **numbers):
-    for name, number in numbers.items():
-        real = isinstance(number, int | float | np.integer | np.floating)
-        low = real and (number >= 0 if above is None else number > above)
-        if not low or isinstance(number, bool) or not math.isfinite(number):
-            wanted = "of 0 or more" if above is None else f"above {above}"
-            raise ValueError(f"expected {name} {wanted} and finite, and got {number!r}")
-
-
 # Parts of a certificate
 
 
@@ -675,7 +667,9 @@ def _of_residual(network, target, target_lipschitz, target_curvature):
             f"{target.members}; try .member(0)"
         )
     known = {"target_lipschitz": target_lipschitz, "target_curvature": target_curvature}
-    _check(**{name: number for name, number in known.items() if number is not None})
+    for name, number in known.items():
+        if number is not None:
+            check_number(name, number)
     smooth = network.activation in BENDS
     if isinstance(target, MLP):
         if target_curvature is not None and target.activation not in BENDS:

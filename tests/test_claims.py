@@ -281,6 +281,14 @@ def test_a_faulty_row_is_refused_by_name(rows, message, tmp_path, gn_claims):
     assert str(caught.value).startswith("claims.yml:\n")
 
 
+def test_a_field_that_stands_twice_is_refused(tmp_path, gn_claims):
+    """The library would take the last one and say nothing."""
+    text = yaml.safe_dump([row()]) + "  statement: It is not so.\n"
+    (tmp_path / "claims.yml").write_text(text, encoding="utf8")
+    with pytest.raises(ExtensionError, match="A8: expected statement once, stands there twice"):
+        gn_claims.load(tmp_path / "claims.yml")
+
+
 def test_all_faults_are_told_at_once(tmp_path, gn_claims):
     path = tmp_path / "claims.yml"
     path.write_text(yaml.safe_dump([row(place=None), row(id="A9", tests=None)]), encoding="utf8")
