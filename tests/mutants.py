@@ -25,7 +25,7 @@ FOLDERS = ("gradnotes", "tests", "_ext")
 FILES = ("conftest.py", "pyproject.toml", "README.md", "book/claims.yml")
 OPTIONS = ("-x", "-q", "-n", "0", "-p", "no:cacheprovider", "-p", "no:anyio")
 OPTIONS += ("-W", "ignore:Module already imported")
-SECONDS, TIME_LIMIT, NOTE, OUTPUT = 300, "time limit", "first_failure.txt", "output.txt"
+SECONDS, TIME_LIMIT, NOTE, OUTPUT = 1800, "time limit", "first_failure.txt", "output.txt"
 # With CI set, Hypothesis tries the same examples every time, however long they take.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "CI": "true"}
 # On Linux each run is forked from a process that has imported this, and nothing of the package.
