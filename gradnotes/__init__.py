@@ -9,4 +9,4 @@ the book: :mod:`~gradnotes.targets`, :mod:`~gradnotes.taylor`, :mod:`~gradnotes.
 :mod:`~gradnotes.plots`.
 """
 
-__version__ = "0.6.0"
+__version__ = "0.7.0"
