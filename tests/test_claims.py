@@ -380,6 +380,8 @@ def test_the_summary_counts(small):
     assert "Of 2 claims 1 are settled and 1 are open" in text
     assert "1 tests stand behind" in text
     assert "Of 2 deliberate errors in the formulas of the package, the tests caught 1." in text
+    later = re.sub(r"<[^>]+>", "", small.later["ledger"])
+    assert "All 2 claims are settled. 1 tests stand behind" in later
 
 
 def test_a_badge_of_an_unknown_claim_is_a_warning_with_its_place(small):

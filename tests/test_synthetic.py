@@ -275,7 +275,7 @@ def test_a_curve_repeats_and_its_first_seeds_stay():
 def test_all_kinds_get_the_same_networks_and_the_measures_are_on_held_out_samples():
     accuracies = []
     for kind in KINDS:
-        curve = follow_module(X, LABELS, kind=kind, network_steps=30, steps=[300], **SMALL)
+        curve = follow_module(X, LABELS, kind=kind, network_steps=30, steps=[150], **SMALL)
         accuracies.append(curve.accuracy)
         assert (curve.r_squared is None) == (kind in ("direct", "gradients"))
         assert (curve.lower_cosine <= 1 + 1e-12).all()
@@ -283,14 +283,14 @@ def test_all_kinds_get_the_same_networks_and_the_measures_are_on_held_out_sample
             assert (curve.relative_error < 0.8).all()
     assert all(np.array_equal(a, accuracies[0]) for a in accuracies)
     few = follow_module(
-        X, LABELS, kind="sobolev", network_steps=30, steps=[300], samples=4, **SMALL
+        X, LABELS, kind="sobolev", network_steps=30, steps=[150], samples=4, **SMALL
     )
     assert few.samples == 4
     assert (few.r_squared < curve_of("sobolev").r_squared).all()
 
 
 def curve_of(kind):
-    return follow_module(X, LABELS, kind=kind, network_steps=30, steps=[300], **SMALL)
+    return follow_module(X, LABELS, kind=kind, network_steps=30, steps=[150], **SMALL)
 
 
 def test_a_deeper_split_has_another_width():
@@ -335,9 +335,9 @@ def test_backprop_online_is_plain_training_and_frozen_layers_stay(monkeypatch):
 @pytest.mark.parametrize("kind", KINDS)
 def test_modules_online(kind):
     few, more = (
-        train_online(X, LABELS, arm=kind, updates=updates, steps=120, **SMALL) for updates in (1, 8)
+        train_online(X, LABELS, arm=kind, updates=updates, steps=60, **SMALL) for updates in (1, 6)
     )
-    assert (more.updates, more.arm) == (8, kind)
+    assert (more.updates, more.arm) == (6, kind)
     assert more.cosine.mean() > few.cosine.mean()
     assert (more.relative_error != few.relative_error).all()
 
