@@ -21,6 +21,7 @@ from gradnotes.synthetic import (
     gradient_errors,
     r_squared,
     scales_of,
+    stored_study,
     train_classifier,
     train_module,
     train_online,
@@ -471,7 +472,7 @@ def test_without_scikit_learn_the_digits_say_so(monkeypatch):
 # The stored study
 
 
-STUDY = None  # stored_study()
+STUDY = stored_study()
 
 
 def test_the_stored_study_was_made_by_this_code():
