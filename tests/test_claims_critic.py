@@ -83,7 +83,7 @@ def test_the_error_from_the_cosine_and_the_ratio(mixed, threshold, left):
     ],
 )
 def test_a_wrong_gradient_is_worth_its_squared_cosine(reach, share):
-    """On quadratics of curvature at most beta, the step that the theorem gives; on the round one."""
+    """On quadratics of curvature at most beta; the first ones are round, and attain the bound."""
     rng = np.random.default_rng(1)
     for trial in range(300):
         beta = rng.uniform(0.5, 3)
@@ -304,8 +304,11 @@ def test_as_many_numbers_give_a_better_gradient_and_a_worse_value(samples, train
         critic = STUDY.curve("critic", network_steps)
         few = STUDY.curve("sobolev", network_steps, samples=samples)
         assert few.samples * few.scalars <= critic.samples * critic.scalars
+        assert (critic.relative_error[-1] > few.relative_error[-1]).all()
         assert interval(critic.relative_error[-1] - few.relative_error[-1])[0] > 0.05
-        assert interval(critic.r_squared[-1] - few.r_squared[-1])[0] > 0.05
+        assert np.median(critic.r_squared[-1]) > np.median(few.r_squared[-1])
+        if network_steps == 50:
+            assert (critic.r_squared[-1] > few.r_squared[-1] + 0.02).all()
 
 
 @functools.cache
@@ -431,7 +434,7 @@ def test_the_same_error_with_and_without_a_loss_of_accuracy(harmless, harmful):
 @pytest.mark.claim("B113")
 @pytest.mark.parametrize(
     ("factor", "back"),
-    [(8, 8), broken(8, 4, by="half the step"), broken(10, 10, by="no power of 2")],
+    [(8, 8), broken(8, 4, by="half the step"), broken(7, 7, by="no power of two")],
 )
 def test_a_scaled_gradient_gives_the_same_weights(factor, back):
     """Gradient descent on a logistic loss, bit by bit."""
