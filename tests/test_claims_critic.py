@@ -437,16 +437,16 @@ def test_the_same_error_with_and_without_a_loss_of_accuracy(harmless, harmful):
     [(8, 8), broken(8, 4, by="half the step"), broken(7, 7, by="no power of two")],
 )
 def test_a_scaled_gradient_gives_the_same_weights(factor, back):
-    """Gradient descent on a logistic loss, bit by bit."""
+    """Gradient descent on a logistic loss, bit by bit, at every step."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(50, 3)), rng.integers(0, 2, 50)
     found = []
-    for divisor, step in ((1, 0.1), (factor, 0.1 * back)):
-        weights = np.zeros(3)
+    for divisor, step in ((1, 0.3), (factor, 0.3 * back)):
+        path = [np.zeros(3)]
         for _ in range(100):
-            gradient = (1 / (1 + np.exp(-x @ weights)) - y) @ x / 50 / divisor
-            weights = weights - step * gradient
-        found.append(weights)
+            gradient = (1 / (1 + np.exp(-x @ path[-1])) - y) @ x / 50 / divisor
+            path.append(path[-1] - step * gradient)
+        found.append(path)
     assert np.array_equal(*found)
 
 
