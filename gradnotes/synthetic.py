@@ -451,7 +451,7 @@ class GradientErrors:
 
     @property
     def rescaled_error(self) -> np.ndarray:
-        r"""The relative error after the best rescaling: :math:`\sqrt{1 - \cos^2}`, or 1."""
+        r"""The least relative error of all multiples, (S,), :math:`\sqrt{1 - \cos^2}` or 1."""
         return np.sqrt(1.0 - np.maximum(self.cosine, 0.0) ** 2)
 
 
@@ -541,8 +541,8 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 
     Example:
         >>> x, labels = digits()
-        >>> x.shape, x.min(), x.max(), len(set(labels.tolist()))
-        ((1797, 64), 0.0, 1.0, 10)
+        >>> x.shape, float(x.max()), len(set(labels.tolist()))
+        ((1797, 64), 1.0, 10)
     """
     try:
         from sklearn.datasets import load_digits
