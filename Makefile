@@ -63,6 +63,7 @@ bench: $(BENCH)
 studies: $(READY)
 	$(BIN)/python -m gradnotes.scaling
 	$(BIN)/python -m gradnotes.stopping
+	$(BIN)/python -m gradnotes.synthetic
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks

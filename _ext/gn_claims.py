@@ -244,10 +244,15 @@ def summary(claims, mutants):
         f"| {verdict} | {count[verdict]} | {kind} | {kinds[kind]} |"
         for verdict, kind in zip(VERDICTS, EVIDENCE, strict=True)
     ]
+    settled = f"All {total} claims are settled."
+    if count["open"]:
+        settled = (
+            f"Of {total} claims {total - count['open']} are settled and {count['open']} are open: "
+            "they wait for later chapters."
+        )
     return "\n".join(
         [
-            f"Of {total} claims {total - count['open']} are settled and {count['open']} are open: "
-            f"they wait for later chapters. {len(tests)} tests stand behind the settled ones. "
+            f"{settled} {len(tests)} tests stand behind the settled ones. "
             f"Of {len(mutants)} deliberate errors in the formulas of the package, "
             f"the tests caught {caught}.",
             "",

@@ -5,8 +5,8 @@ the book: :mod:`~gradnotes.targets`, :mod:`~gradnotes.taylor`, :mod:`~gradnotes.
 :mod:`~gradnotes.inequalities`, :mod:`~gradnotes.networks`, :mod:`~gradnotes.fitting`,
 :mod:`~gradnotes.interpolants`, :mod:`~gradnotes.gaps`, :mod:`~gradnotes.certificates`,
 :mod:`~gradnotes.scaling`, :mod:`~gradnotes.regressions`, :mod:`~gradnotes.reuse`,
-:mod:`~gradnotes.monitors`, :mod:`~gradnotes.stopping`, :mod:`~gradnotes.checks` and
-:mod:`~gradnotes.plots`.
+:mod:`~gradnotes.monitors`, :mod:`~gradnotes.stopping`, :mod:`~gradnotes.synthetic`,
+:mod:`~gradnotes.checks` and :mod:`~gradnotes.plots`.
 """
 
 __version__ = "0.7.0"

@@ -311,12 +311,13 @@ def test_the_ledger_is_filtered_by_each_of_its_three_lists(ledger):
     assert count.text_content() == f"{len(every)} of {len(every)} claims shown"
     ledger.get_by_label("Said by").select_option("The thread")
     assert shown(ledger) == [f"T{n}" for n in range(1, 23)]
-    ledger.get_by_label("Verdict").select_option("open")
-    assert shown(ledger) == []
+    ledger.get_by_label("Verdict").select_option("not-testable")
+    assert shown(ledger) == listed("T", verdict="not-testable") == []
+    ledger.get_by_label("Verdict").select_option("true-if")
     ledger.get_by_label("Said by").select_option("The comments")
-    open_comments = listed("C", verdict="open")
-    assert shown(ledger) == open_comments != []
-    assert count.text_content() == f"{len(open_comments)} of {len(every)} claims shown"
+    some_comments = listed("C", verdict="true-if")
+    assert shown(ledger) == some_comments != []
+    assert count.text_content() == f"{len(some_comments)} of {len(every)} claims shown"
     ledger.get_by_label("Said by").select_option("")
     ledger.get_by_label("Verdict").select_option("")
     ledger.get_by_label("Evidence").select_option("cited")
@@ -337,7 +338,7 @@ def test_the_filter_of_the_ledger_works_from_the_keyboard(ledger):
 
 def test_a_link_to_a_claim_that_is_filtered_out_shows_all_again(ledger):
     every = shown(ledger)
-    ledger.get_by_label("Verdict").select_option("open")
+    ledger.get_by_label("Verdict").select_option("not-testable")
     ledger.evaluate("location.hash = '#claim-b1'")
     ledger.wait_for_function(
         "document.querySelector('#claim-b1').getBoundingClientRect().top < 200"
