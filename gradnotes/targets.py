@@ -466,7 +466,7 @@ def bukin() -> Target:
 
     Towards the floor the slope grows like one over the root of the distance: it has no bound, and
     the integral of its square is infinite. On the floor, and where x = -10, there is no gradient,
-    and none is given.
+    and none is given; nor is there ever a Hessian, since SymPy makes a delta of the step.
 
     Returns:
         The target in the variables x and y, on [-15, -5] x [-3, 3].

@@ -1,4 +1,4 @@
-"""Kriging: against scikit-learn, against finite differences and against formulas, and its errors."""
+"""Kriging: against scikit-learn, finite differences and formulas, and its errors."""
 
 import numpy as np
 import pytest
@@ -86,7 +86,7 @@ def test_the_kernels_against_their_formulas():
 def test_data_are_met_and_the_gradient_is_that_of_the_value(kernel, with_gradients):
     slopes = wave_gradient(POINTS) if with_gradients else None
     model = krige(POINTS, wave(POINTS), slopes, kernel=kernel, nugget=1e-9)
-    np.testing.assert_allclose(model.value(POINTS), wave(POINTS), atol=1e-4)
+    np.testing.assert_allclose(model.value(POINTS), wave(POINTS), atol=1e-3)
     if with_gradients:
         np.testing.assert_allclose(model.gradient(POINTS), slopes, atol=1e-3)
     h = 1e-5
