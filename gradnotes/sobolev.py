@@ -511,14 +511,11 @@ def paired_ratio(first: npt.ArrayLike, second: npt.ArrayLike) -> PairedRatio:
         )
     if not all((np.isfinite(errors) & (errors > 0)).all() for errors in pair):
         raise ValueError("expected finite errors above 0; try leaving out a seed, in both")
-    logs = np.log(pair)
-    interval = stats.ttest_rel(*logs).confidence_interval(CONFIDENCE)
-    differences = logs[0] - logs[1]
-    if np.ptp(differences) == 0:  # SciPy has no interval for equal differences
-        interval = differences[0], differences[0]
+    differences = np.log(pair[0]) - np.log(pair[1])
+    mean, reach = _mean_and_reach(differences)
     return PairedRatio(
-        ratio=float(np.exp(differences.mean())),
-        interval=tuple(float(np.exp(end)) for end in interval),
+        ratio=float(np.exp(mean)),
+        interval=(float(np.exp(mean - reach)), float(np.exp(mean + reach))),
         wins=int((differences > 0).sum()),
         seeds=len(differences),
     )
@@ -691,13 +688,13 @@ def check_against_study(sweep: SobolevSweep) -> int:
                 f"{len(row['value'])}"
             )
         for quantity in QUANTITIES:
-            kept, live = (np.log(r[quantity]) for r in (stored[_head(row)], row))
-            reach = stats.t.ppf((1 + CONFIDENCE) / 2, SEEDS - 1) * kept.std(ddof=1) / SEEDS**0.5
-            if not abs(live.mean() - kept.mean()) <= max(reach, np.log(1.1)):
+            kept, reach = _mean_and_reach(np.log(stored[_head(row)][quantity]))
+            live = np.log(row[quantity]).mean()
+            if not abs(live - kept) <= max(reach, np.log(1.1)):
                 raise ValueError(
-                    f"the {quantity} error of {_head(row)} is {np.exp(live.mean()):.3g}, outside "
-                    f"the stored {np.exp(kept.mean()):.3g} times or over {np.exp(reach):.3g}; try "
-                    "rng=0, or `make studies`"
+                    f"the {quantity} error of {_head(row)} is {np.exp(live):.3g}, outside the "
+                    f"stored {np.exp(kept):.3g} times or over {np.exp(reach):.3g}; try rng=0, or "
+                    "`make studies`"
                 )
             count += 1
     return count

@@ -141,7 +141,7 @@ def test_there_is_no_gradient_on_a_kink_and_there_is_one_beside_it():
     for target, kink in ((ackley(), [0.0, 0.0]), (bukin(), [-8.0, 0.64]), (bukin(), [-10.0, 0.0])):
         kink = np.array([kink])
         assert np.isfinite(target.value(kink)).all()
-        with pytest.raises(ValueError, match="gradient of .* is not a finite number"):
+        with pytest.raises(ValueError, match=r"gradient of .* is not a finite number"):
             target.gradient(kink)
         assert np.isfinite(target.gradient(kink + 1e-6)).all()
     # Near the floor of the valley the slope is 50 over the root of the distance.
