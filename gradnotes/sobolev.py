@@ -521,6 +521,12 @@ def paired_ratio(first: npt.ArrayLike, second: npt.ArrayLike) -> PairedRatio:
     )
 
 
+def _mean_and_reach(numbers):
+    """Return the mean over the seeds and the half-width of its interval, by Student's t."""
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, len(numbers) - 1)
+    return numbers.mean(), quantile * numbers.std(ddof=1) / len(numbers) ** 0.5
+
+
 def points_needed(counts: npt.ArrayLike, errors: npt.ArrayLike, level: npt.ArrayLike) -> np.ndarray:
     r"""Return how many points it takes until an error is down to a level, seed by seed.
 
