@@ -13,9 +13,8 @@ from scipy.interpolate import CubicHermiteSpline, CubicSpline
 from scipy.optimize import linprog
 from scipy.spatial import cKDTree
 
-from gradnotes.derivatives import ACTIVATIONS
 from gradnotes.fitting import fit
-from gradnotes.inequalities import euler_spline, kolmogorov_constant
+from gradnotes.inequalities import euler_spline
 from gradnotes.networks import MLP
 from gradnotes.sobolev import (
     named_target,
@@ -26,8 +25,8 @@ from gradnotes.sobolev import (
     wrong_field,
 )
 
+FAVARD = {2: math.pi**2 / 8, 3: math.pi**3 / 24, 4: 5 * math.pi**4 / 384, 5: math.pi**5 / 240}
 SMOOTH = ("styblinski_tang", "beale", "booth", "mccormick", "rosenbrock")
-STUDY = stored_study()
 
 
 def unit_ball(d):
@@ -73,7 +72,8 @@ def test_a_bump_hides_from_values_and_gradients(factor, shift, s, d):
     assert np.abs(bump(moved)).max() < 1e-12
     for step in h * np.eye(d):
         assert np.abs(bump(moved + step) - bump(moved - step)).max() < 2 * h * 1e-3
-    assert bump(centre) >= (unit_ball(d) * 12) ** (-s / d) / (2**s * math.factorial(s))
+    claimed = (unit_ball(d) * 12) ** (-s / d) / (2**s * math.factorial(s))
+    assert bump(centre) >= claimed * (1 - 1e-12)
     # On random lines: the derivative of order s - 1, in closed form, has a slope of at most 1.
     t = sp.Symbol("t")
     below = sp.lambdify(t, sp.diff((1 - t**2) ** s, t, s - 1))
@@ -170,9 +170,8 @@ def worst_case(nodes, slopes, s, cells=120):
 @pytest.mark.parametrize("s", [2, 3, 4])
 def test_at_equal_numbers_slopes_are_twice_as_bad(plain, sloped, doubled, s):
     """By linear programming, in units of Favard's number over (2 pi N)^s."""
-    favard = {2: math.pi**2 / 8, 3: math.pi**3 / 24, 4: 5 * math.pi**4 / 384}[s]
-    for n in (2, 3):
-        unit = favard / (2 * math.pi * n) ** s
+    for n in (2, 4):
+        unit = FAVARD[s] / (2 * math.pi * n) ** s
         few, many = np.arange(n) / n, np.arange(2 * n) / (2 * n)
         found = [
             worst_case(few, False, s, 60 * n),
@@ -193,9 +192,8 @@ def test_the_lifted_euler_spline_hides_from_values_and_slopes(lift, s):
     n, t = 5, np.linspace(0, 1, 100_001)
     spline, slope = euler_spline(s), euler_spline(s - 1)
     scale = (2 * np.pi * n) ** s
-    size = float((kolmogorov_constant(s, 1) * 0 + sp.Abs(1)).evalf()) and np.abs(
-        spline(np.linspace(0, 2 * np.pi, 40_001))
-    ).max()
+    size = FAVARD[s]
+    assert np.abs(spline(np.linspace(0, 2 * np.pi, 40_001))).max() == pytest.approx(size, rel=1e-6)
     f = (spline(2 * np.pi * n * t) + lift * size) / scale
     lowest = t[np.isclose(f, f.min(), atol=1e-9 * size / scale)]
     places = lowest[0] + np.arange(n) / n
@@ -272,7 +270,8 @@ def test_a_gradient_of_something_else_moves_the_fit_by_so_much(half, weighted, p
         square = (k**2).sum(axis=0)
         along = (k * q).sum(axis=0) / np.where(square > 0, square, 1)  # of q, in each wave
         gradient_part = k * along
-        rest = q - gradient_part
+        rest = 0.1 * (q - gradient_part)
+        q = gradient_part + rest
         for w in (0.01, 0.3, 4.0):
             r = -1j * w * (k * q).sum(axis=0) / (1 + w * square)
             slopes = 1j * k * r
@@ -338,9 +337,9 @@ def test_a_field_that_turns_inside_the_box_is_orthogonal_to_gradients(field):
 @pytest.mark.claim("B96")
 @pytest.mark.parametrize("reach", [1.0, broken(0.0, by="the right slopes at the points")])
 def test_at_finitely_many_points_any_slopes_can_be_met(reach):
-    """A network meets all values and wrong slopes at 20 points: the loss has no floor there."""
+    """A network meets all values and wrong slopes at 10 points: the loss has no floor there."""
     scaled = named_target("mccormick")
-    points = np.random.default_rng(0).uniform(-1, 1, (20, 2))
+    points = np.random.default_rng(0).uniform(-1, 1, (10, 2))
     root = scaled.mean_square_gradient**0.5
     wrong = scaled.gradient(points) + reach * 0.5 * root * wrong_field("curl", points)
     model = MLP(2, (20, 20), domain=[(-1, 1)] * 2, rng=0)

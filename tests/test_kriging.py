@@ -1,5 +1,7 @@
 """Kriging: against scikit-learn, finite differences and formulas, and its errors."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -135,6 +137,18 @@ def test_the_density_of_values_and_slopes_is_that_of_a_normal_distribution():
         + len(y) * np.log(2 * np.pi)
     )
     assert model.log_likelihood == pytest.approx(density, rel=1e-4)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_mean_and_variance_have_their_most_likely_values(kernel):
+    model = krige(POINTS, wave(POINTS), kernel=kernel, lengths=[0.5, 0.8], nugget=1e-8)
+    best = model.log_likelihood
+    for mean, variance in ((0.1, 1.0), (-0.1, 1.0), (0.0, 1.1), (0.0, 0.9)):
+        other = dataclasses.replace(
+            model, mean=model.mean + mean, variance=model.variance * variance
+        )
+        theirs = peer(other).fit(POINTS, wave(POINTS) - other.mean)
+        assert theirs.log_marginal_likelihood_value_ < best - 1e-3
 
 
 def test_units_do_not_matter():
