@@ -348,3 +348,153 @@ def test_at_finitely_many_points_any_slopes_can_be_met(reach):
     off = result.model.value_and_gradient(torch.from_numpy(points))[1].numpy()
     off = off - scaled.gradient(points)
     assert np.sqrt(np.square(off).sum(axis=1).mean()) > 0.3 * root
+
+
+# Measured: the stored study, and a part of it computed anew
+
+
+@functools.cache
+def stored():
+    return stored_study()
+
+
+@functools.cache
+def live(*targets, data=("values", "gradients"), counts=(20,), learners=("tanh",)):
+    return sobolev_sweep(targets=targets, learners=learners, data=data, points_counts=counts, rng=0)
+
+
+def pooled(study, targets, learner, data, count, quantity="value", **kind):
+    """The geometric mean over targets, (seeds,)."""
+    errors = [
+        study.errors(name, learner, data, count, quantity=quantity, **kind) for name in targets
+    ]
+    return np.exp(np.log(errors).mean(axis=0))
+
+
+def gain(study, targets, learner, count, *, data="gradients", times=1, quantity="value"):
+    """How many times larger the error of values is, at so many times as many points."""
+    return paired_ratio(
+        pooled(study, targets, learner, "values", times * count, quantity),
+        pooled(study, targets, learner, data, count, quantity),
+    )
+
+
+@pytest.mark.claim("B97", "A14")
+@pytest.mark.parametrize(
+    ("targets", "turned"),
+    [
+        (SMOOTH, False),
+        broken(("ackley",), False, by="a function that the points do not resolve"),
+        broken(SMOOTH, True, by="values and gradients in each other's place"),
+    ],
+)
+def test_at_the_same_points_gradients_help_on_smooth_functions(targets, turned):
+    for count, least in ((20, 1.5), (100, 30)):
+        for quantity in ("value", "gradient"):
+            for name in targets:
+                found = gain(stored(), (name,), "tanh", count, quantity=quantity)
+                low = 1 / found.interval[1] if turned else found.interval[0]
+                assert low > 1
+            found = gain(stored(), targets, "tanh", count, quantity=quantity).interval
+            assert (1 / found[1] if turned else found[0]) > least
+    some = ("booth", "mccormick") if len(targets) > 1 else targets
+    for quantity in ("value", "gradient"):
+        found = gain(live(*some), some, "tanh", 20, quantity=quantity).interval
+        assert (1 / found[1] if turned else found[0]) > 1
+
+
+@pytest.mark.claim("B97")
+@pytest.mark.parametrize(
+    "order",
+    [
+        ("gradients", "projections", "values"),
+        broken(("projections", "gradients", "values"), by="one slope better than all"),
+    ],
+)
+def test_one_slope_a_point_is_between(order):
+    for count in (20, 100):
+        for quantity in ("value", "gradient"):
+            errors = [pooled(stored(), SMOOTH, "tanh", d, count, quantity) for d in order]
+            for better, worse in zip(errors, errors[1:], strict=False):
+                assert paired_ratio(worse, better).interval[0] > 1
+
+
+@pytest.mark.claim("B98", "A14")
+@pytest.mark.parametrize("times", [3, broken(1, by="as many points, and fewer numbers")])
+def test_at_equal_numbers_gradients_do_not_help_networks(times):
+    """On the five smooth functions together, of two variables: 3 n values against n of both."""
+    for count in (10, 20, 50):
+        assert gain(stored(), SMOOTH, "tanh", count, times=times).interval[1] < 1
+    low, high = gain(stored(), SMOOTH, "tanh", 100, times=times).interval
+    assert low < 1 < high
+    some = ("booth", "mccormick")
+    both = live(*some, counts=(10, 30) if times == 3 else (10,))
+    assert gain(both, some, "tanh", 10, times=times).ratio < 0.9
+
+
+@pytest.mark.claim("B99")
+@pytest.mark.parametrize("better", ["kriging", broken("tanh", by="networks better than Kriging")])
+def test_kriging_is_better_than_the_networks_on_few_points_of_smooth_functions(better):
+    other = "tanh" if better == "kriging" else "kriging"
+    for data, count in (("values", 20), ("values", 100), ("gradients", 20)):
+        pair = [pooled(stored(), SMOOTH, learner, data, count) for learner in (other, better)]
+        assert paired_ratio(*pair).interval[0] > 5
+    both = live("booth", "mccormick", learners=("tanh", "kriging"))
+    for name in ("booth", "mccormick"):
+        pair = [both.errors(name, learner, "gradients", 20) for learner in (other, better)]
+        assert paired_ratio(*pair).interval[0] > 3
+    # With gradients at the same points Kriging gains more than at equal numbers.
+    for count in (20, 100):
+        assert gain(stored(), SMOOTH, "kriging", count).interval[0] > 10
+
+
+@pytest.mark.claim("B100", "A14")
+@pytest.mark.parametrize(
+    "sides",
+    [
+        (10, 1),
+        broken((1, 10), by="the other way round"),
+        broken((2, 1), by="two points a wave at the least"),
+    ],
+)
+def test_gradients_help_once_the_points_resolve_the_ripples(sides):
+    names = ["ackley" if side == 10 else f"ackley_{side}" for side in sides]
+    for quantity in ("value", "gradient"):
+        harm, help_ = (gain(stored(), (n,), "tanh", 100, quantity=quantity) for n in names)
+        assert harm.interval[1] < 1
+        assert help_.interval[0] > 1.5
+        again = gain(live(names[1]), (names[1],), "tanh", 20, quantity=quantity)
+        assert again.interval[0] > 1
+
+
+@pytest.mark.claim("B101")
+@pytest.mark.parametrize(
+    "power",
+    [
+        sp.Rational(1, 2),
+        broken(sp.Rational(3, 4), by="a kink that is less sharp"),
+        broken(sp.Integer(1), by="a plain kink"),
+    ],
+)
+def test_the_slope_of_bukins_valley_has_no_mean_square(power):
+    """The integral over the distance u from the valley, from a on, as a tends to zero."""
+    u, a = sp.symbols("u a", positive=True)
+    square = sp.diff(100 * u**power, u) ** 2
+    found = sp.integrate(square, (u, a, 1))
+    assert sp.limit(found, a, 0) == sp.oo
+    assert sp.simplify(found - 2500 * sp.log(1 / a)) == 0
+    rng, sizes = np.random.default_rng(0), []
+    for least in (1e-1, 1e-3, 1e-5):
+        distances = np.exp(rng.uniform(np.log(least), 0, 20_000))
+        weights = distances * np.log(1 / least)
+        slopes = 100 * float(power) * distances ** (float(power) - 1)
+        sizes.append(np.mean(weights * slopes**2))
+    assert np.diff(sizes) == pytest.approx([2500 * np.log(100)] * 2, rel=1e-6)
+
+
+@pytest.mark.claim("B101")
+@pytest.mark.parametrize("part", ["bukin_flank", broken("bukin", by="the part with the valley")])
+def test_away_from_the_valley_gradients_help_on_bukins_function(part):
+    for quantity in ("value", "gradient"):
+        assert gain(stored(), (part,), "tanh", 100, quantity=quantity).interval[0] > 3
+    assert gain(live(part), (part,), "tanh", 20, quantity="gradient").interval[0] > 1
