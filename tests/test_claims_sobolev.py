@@ -498,3 +498,70 @@ def test_away_from_the_valley_gradients_help_on_bukins_function(part):
     for quantity in ("value", "gradient"):
         assert gain(stored(), (part,), "tanh", 100, quantity=quantity).interval[0] > 3
     assert gain(live(part), (part,), "tanh", 20, quantity="gradient").interval[0] > 1
+
+
+@pytest.mark.claim("B102")
+@pytest.mark.parametrize(
+    "weights",
+    [(0.01, 0.1, 1.0, 10.0, 100.0), broken((0.01, None), by="no gradients at all")],
+)
+def test_the_weight_hardly_matters_where_all_data_are_met(weights):
+    for name in (*SMOOTH, "ackley", "bukin"):
+        plain = stored().errors(name, "tanh", "values", 20)
+        errors = [
+            plain if w is None else stored().errors(name, "tanh", "gradients", 20, weight=w)
+            for w in weights
+        ]
+        means = [np.log(e).mean() for e in errors]
+        assert max(means) - min(means) < np.log(2.5)
+        for told in errors if name in SMOOTH else []:
+            assert paired_ratio(plain, told).interval[0] > 1
+
+
+@pytest.mark.claim("B103")
+@pytest.mark.parametrize(
+    "level", [0.1, broken(0.01, by="a hundredth of noise"), broken(0.0, by="no noise")]
+)
+def test_noise_of_a_tenth_takes_most_of_the_gain(level):
+    both = {"value_noise": level, "gradient_noise": level}
+    for name in ("styblinski_tang", "mccormick"):
+        plain = stored().errors(name, "tanh", "values", 50)
+        assert gain(stored(), (name,), "tanh", 50).interval[0] > 10
+        noisy = stored().errors(name, "tanh", "values", 50, value_noise=level)
+        told = stored().errors(name, "tanh", "gradients", 50, **both)
+        assert paired_ratio(noisy, told).interval[1] < 2
+        exact = stored().errors(name, "tanh", "gradients", 50, gradient_noise=level)
+        assert paired_ratio(exact, plain).interval[0] > 1
+
+
+@pytest.mark.claim("B104")
+@pytest.mark.parametrize(
+    ("forgiven", "kept"),
+    [("curl", "gradient"), broken("gradient", "curl", by="the fields in each other's place")],
+)
+def test_a_curl_is_forgiven_with_many_points_and_a_gradient_is_not(forgiven, kept):
+    def errors(field, count, quantity="value"):
+        kind = {"field": field, "field_size": 0.5}
+        return stored().errors("mccormick", "small", "gradients", count, quantity=quantity, **kind)
+
+    low, high = paired_ratio(errors("curl", 25), errors("gradient", 25)).interval
+    assert low < 1 < high
+    assert paired_ratio(errors(forgiven, 25), errors(forgiven, 1600)).interval[0] > 8
+    assert np.abs(errors(forgiven, 1600, "loss") - 0.5).max() < 0.05
+    # The bound for a minimiser over all functions is a half of the size times the root of w.
+    assert (errors(kept, 1600) > 0.15).all()
+    assert (errors(kept, 1600) < 0.25).all()
+    # Anew, with three networks at 400 points, against the right gradients.
+    scaled, at = named_target("mccormick"), np.random.default_rng(5).uniform(-1, 1, (400, 2))
+    off = {}
+    for field in (forgiven, kept):
+        slopes = scaled.gradient(at) + 0.5 * scaled.mean_square_gradient**0.5 * wrong_field(
+            field, at
+        )
+        start = MLP(2, (10, 10), domain=[(-1, 1)] * 2, members=3, rng=1)
+        weight = 1 / scaled.mean_square_gradient
+        fitted = fit(
+            start, at, scaled.value(at), gradients=slopes, gradient_weight=weight, steps=60, rng=0
+        )
+        off[field] = np.sqrt(fitted.history[-1])
+    assert (off[forgiven] > 1.2 * off[kept]).all()
