@@ -62,6 +62,7 @@ bench: $(BENCH)
 
 studies: $(READY)
 	$(BIN)/python -m gradnotes.scaling
+	$(BIN)/python -m gradnotes.sobolev
 	$(BIN)/python -m gradnotes.stopping
 	$(BIN)/python -m gradnotes.synthetic
 

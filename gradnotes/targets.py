@@ -375,3 +375,127 @@ def rosenbrock() -> Target:
     """
     x, y = sp.symbols("x y", real=True)
     return Target((1 - x) ** 2 + 100 * (y - x**2) ** 2, (x, y), ((-2.0, 2.0), (-1.0, 3.0)))
+
+
+def styblinski_tang() -> Target:
+    r"""Give the Styblinski-Tang function of two variables, with four valleys.
+
+    .. math:: f(x, y) = \tfrac12 (x^4 - 16 x^2 + 5 x) + \tfrac12 (y^4 - 16 y^2 + 5 y)
+
+    Returns:
+        The target in the variables x and y, on [-5, 5] x [-5, 5].
+
+    Source: Styblinski and Tang (1990).
+
+    Example:
+        >>> styblinski_tang().gradient([[0.0, 1.0]])
+        array([[  2.5, -11.5]])
+    """
+    x, y = sp.symbols("x y", real=True)
+    return Target(sum(v**4 - 16 * v**2 + 5 * v for v in (x, y)) / 2, (x, y), ((-5.0, 5.0),) * 2)
+
+
+def ackley() -> Target:
+    r"""Give Ackley's function of two variables: a funnel with ripples of period 1.
+
+    .. math::
+        f(x, y) = 20 + e - 20 \exp\Bigl(-\tfrac15 \sqrt{\tfrac{x^2 + y^2}{2}}\Bigr)
+        - \exp\Bigl(\tfrac{\cos 2\pi x + \cos 2\pi y}{2}\Bigr)
+
+    The minimum 0 at the origin is the tip of a cone: there is no gradient there, and none is given.
+
+    Returns:
+        The target in the variables x and y, on [-5, 5] x [-5, 5].
+
+    Source: Ackley (1987).
+
+    Example:
+        >>> ackley().value([[0.0, 0.0], [1.0, 0.0]]).round(6) + 0.0
+        array([0.      , 2.637531])
+    """
+    x, y = sp.symbols("x y", real=True)
+    funnel = 20 * sp.exp(-sp.sqrt((x**2 + y**2) / 2) / 5)
+    ripples = sp.exp((sp.cos(2 * sp.pi * x) + sp.cos(2 * sp.pi * y)) / 2)
+    return Target(20 + sp.E - funnel - ripples, (x, y), ((-5.0, 5.0), (-5.0, 5.0)))
+
+
+def beale() -> Target:
+    r"""Give Beale's function, flat in the middle and steep in the corners, with minimum 0.
+
+    .. math::
+        f(x, y) = (1.5 - x + x y)^2 + (2.25 - x + x y^2)^2 + (2.625 - x + x y^3)^2
+
+    Returns:
+        The target in the variables x and y, on [-4.5, 4.5] x [-4.5, 4.5].
+
+    Source: Beale (1958).
+
+    Example:
+        >>> beale().value([[3.0, 0.5]]), beale().gradient([[0.0, 1.0]])
+        (array([0.]), array([[0., 0.]]))
+    """
+    x, y = sp.symbols("x y", real=True)
+    terms = (sp.Rational(3, 2), sp.Rational(9, 4), sp.Rational(21, 8))
+    total = sum((a - x + x * y ** (k + 1)) ** 2 for k, a in enumerate(terms))
+    return Target(total, (x, y), ((-4.5, 4.5), (-4.5, 4.5)))
+
+
+def booth() -> Target:
+    r"""Give Booth's function, a quadratic with its minimum 0 at (1, 3).
+
+    .. math:: f(x, y) = (x + 2y - 7)^2 + (2x + y - 5)^2
+
+    Returns:
+        The target in the variables x and y, on [-10, 10] x [-10, 10].
+
+    Source: recalled from collections of test functions; Jamil and Yang (2013) have it.
+
+    Example:
+        >>> booth().gradient([[1.0, 3.0], [0.0, 0.0]])
+        array([[  0.,   0.],
+               [-34., -38.]])
+    """
+    x, y = sp.symbols("x y", real=True)
+    return Target((x + 2 * y - 7) ** 2 + (2 * x + y - 5) ** 2, (x, y), ((-10.0, 10.0),) * 2)
+
+
+def bukin() -> Target:
+    r"""Give Bukin's function number 6: a curved valley whose floor is a kink.
+
+    .. math:: f(x, y) = 100 \sqrt{\lvert y - x^2/100 \rvert} + \lvert x + 10 \rvert / 100
+
+    Towards the floor the slope grows like one over the root of the distance: it has no bound, and
+    the integral of its square is infinite. On the floor, and where x = -10, there is no gradient,
+    and none is given; nor is there ever a Hessian, since SymPy makes a delta of the step.
+
+    Returns:
+        The target in the variables x and y, on [-15, -5] x [-3, 3].
+
+    Source: recalled from collections of test functions; Jamil and Yang (2013) have it.
+
+    Example:
+        >>> bukin().value([[-10.0, 1.0], [-10.0, 0.0]]), bukin().gradient([[-5.0, 2.5]])
+        (array([  0., 100.]), array([[ 3.34333333, 33.33333333]]))
+    """
+    x, y = sp.symbols("x y", real=True)
+    valley = 100 * sp.sqrt(sp.Abs(y - x**2 / 100))
+    return Target(valley + sp.Abs(x + 10) / 100, (x, y), ((-15.0, -5.0), (-3.0, 3.0)))
+
+
+def mccormick() -> Target:
+    r"""Give McCormick's function: a parabola across the diagonal, and a wave along it.
+
+    .. math:: f(x, y) = \sin(x + y) + (x - y)^2 - 1.5 x + 2.5 y + 1
+
+    Returns:
+        The target in the variables x and y, on [-1.5, 4] x [-3, 4].
+
+    Source: McCormick (1972), as recalled.
+
+    Example:
+        >>> mccormick().gradient([[0.0, 0.0]])
+        array([[-0.5,  3.5]])
+    """
+    x, y = sp.symbols("x y", real=True)
+    tilt = -sp.Rational(3, 2) * x + sp.Rational(5, 2) * y + 1
+    return Target(sp.sin(x + y) + (x - y) ** 2 + tilt, (x, y), ((-1.5, 4.0), (-3.0, 4.0)))

@@ -12,15 +12,31 @@ from gradnotes.expressions import check_points
 from gradnotes.functions import SinPi
 from gradnotes.targets import (
     Target,
+    ackley,
+    beale,
+    booth,
+    bukin,
     franke,
+    mccormick,
     rosenbrock,
     runge,
     sinpi,
+    styblinski_tang,
     zero,
 )
 
 X, Y = sp.symbols("x y", real=True)
 NAMED = [zero((-1.0, 1.0)), sinpi(3, sp.Rational(1, 2)), runge(), franke(), rosenbrock()]
+# Each with its domain and, where it is known, its minimum: place and value, as commonly printed.
+SIX = {
+    styblinski_tang: ((-5, 5), (-5, 5), [-2.903534, -2.903534], -78.332331),
+    ackley: ((-5, 5), (-5, 5), [0, 0], 0),
+    beale: ((-4.5, 4.5), (-4.5, 4.5), [3, 0.5], 0),
+    booth: ((-10, 10), (-10, 10), [1, 3], 0),
+    bukin: ((-15, -5), (-3, 3), [-10, 1], 0),
+    mccormick: ((-1.5, 4), (-3, 4), [-0.54719756, -1.54719756], -1.91322295),
+}
+NAMED += [function() for function in SIX if function != bukin]
 
 
 def inner_points(target, n=7):
@@ -84,6 +100,64 @@ def test_closed_forms_with_rational_inputs():
     exponents.append([7.25, 25 / 49 + 0.8, 6.25, 0])
     want = np.exp(-np.array(exponents)) @ [0.75, 0.75, 0.5, -0.2]
     np.testing.assert_allclose(franke().value(centres), want, rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("function", "side_x", "side_y", "place", "minimum"),
+    [(function, *rest) for function, rest in SIX.items()],
+    ids=lambda one: getattr(one, "__name__", ""),
+)
+def test_test_functions_have_their_known_minima(function, side_x, side_y, place, minimum):
+    target = function()
+    assert target.domain == (side_x, side_y)
+    place = np.array([place], dtype=np.float64)
+    assert target.value(place)[0] == pytest.approx(minimum, abs=1e-6)
+    low, high = np.array(target.domain).T
+    everywhere = np.random.default_rng(0).uniform(low, high, (4000, 2))
+    assert (target.value(everywhere) > minimum).all()
+    if function not in (ackley, bukin):
+        assert np.abs(target.gradient(place)).max() < 1e-4
+
+
+def test_test_functions_by_hand():
+    """By other formulas: in floats, with the parts written out."""
+    x, y = inner_points(ackley(), 50).T
+    radius = np.sqrt(x**2 / 2 + y**2 / 2)
+    funnel = 20 * (1 - np.exp(-0.2 * radius))
+    ripples = np.e - np.exp(np.cos(np.pi * (x + y)) * np.cos(np.pi * (x - y)))
+    at = np.column_stack([x, y])
+    np.testing.assert_allclose(ackley().value(at), funnel + ripples, rtol=1e-12)
+    middle = np.array([[0.0, 0.0]])
+    assert beale().value(middle)[0] == 1.5**2 + 2.25**2 + 2.625**2
+    assert beale().value([[1.0, 1.0]])[0] == pytest.approx(1.5**2 + 2.25**2 + 2.625**2)
+    assert beale().value([[1.0, 2.0]])[0] == 2.5**2 + 5.25**2 + 9.625**2
+    assert booth().hessian(middle).tolist() == [[[10.0, 8.0], [8.0, 10.0]]]
+    assert styblinski_tang().value([[1.0, 2.0]])[0] == (1 - 16 + 5) / 2 + (16 - 64 + 10) / 2
+    assert mccormick().value(middle)[0] == 1.0
+    assert mccormick().gradient([[0.0, np.pi / 2]])[0] == pytest.approx([-1.5 - np.pi, 2.5 + np.pi])
+
+
+def test_there_is_no_gradient_on_a_kink_and_there_is_one_beside_it():
+    for target, kink in ((ackley(), [0.0, 0.0]), (bukin(), [-8.0, 0.64]), (bukin(), [-10.0, 0.0])):
+        kink = np.array([kink])
+        assert np.isfinite(target.value(kink)).all()
+        with pytest.raises(ValueError, match=r"gradient of .* is not a finite number"):
+            target.gradient(kink)
+        assert np.isfinite(target.gradient(kink + 1e-6)).all()
+    # Near the floor of the valley the slope is 50 over the root of the distance.
+    for distance in (1e-2, 1e-4, 1e-6):
+        slope = bukin().gradient([[-5.0, 0.25 + distance]])[0, 1]
+        assert slope == pytest.approx(50 / distance**0.5, rel=1e-4)
+    # A second derivative would have to be a step's, which SymPy writes as a delta.
+    with pytest.raises(ValueError, match="DiracDelta"):
+        bukin().hessian([[-5.0, 2.0]])
+
+
+def test_the_slope_of_the_valley_by_differences():
+    points, h = inner_points(bukin(), 50), 1e-7
+    for k, step in enumerate(h * np.eye(2)):
+        quotient = (bukin().value(points + step) - bukin().value(points - step)) / (2 * h)
+        np.testing.assert_allclose(bukin().gradient(points)[:, k], quotient, rtol=1e-5, atol=1e-5)
 
 
 def test_sinpi_has_the_same_data_as_zero_and_other_slopes():
