@@ -78,6 +78,7 @@ notebooks: book
 lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/ruff check --isolated --select F821 notebooks
 	$(BIN)/lint-imports
 
 lock: $(DEV)
