@@ -385,7 +385,7 @@ def check_taylor_coefficient(
 
     Raises:
         TypeError: An expression is not one of SymPy's or a number, or ``rng`` is missing.
-        ValueError: The degree is not a whole number, or the coefficient has no other symbol.
+        ValueError: The degree is not a whole number, or the expression has no other symbol.
 
     Source: Taylor's theorem; the book's second chapter.
 
@@ -398,8 +398,10 @@ def check_taylor_coefficient(
     """
     if isinstance(degree, bool) or not isinstance(degree, int) or degree < 0:
         raise ValueError(f"expected a whole degree >= 0, got {degree!r}; try 2")
-    coefficient = check_expression(expression).diff(variable, degree).subs(variable, 0)
-    others = sorted(coefficient.free_symbols, key=str)
+    expression = check_expression(expression)
+    coefficient = expression.diff(variable, degree).subs(variable, 0)
+    # All of them, or a message would tell which symbols the right answer does without.
+    others = sorted(expression.free_symbols - {variable}, key=str)
     if not others:
         raise ValueError(f"expected a coefficient with symbols in it, got {coefficient}")
     return check_same_expression(answer, coefficient / sp.factorial(degree), others, rng=rng)

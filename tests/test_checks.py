@@ -166,6 +166,16 @@ def test_a_coefficient_passes_in_every_form():
         assert not any(result.passed for result in results)
 
 
+def test_no_message_tells_which_symbols_a_coefficient_does_without():
+    a, b = sp.symbols("a b", real=True)
+    expression = sp.exp(a * X + b * X**2)
+    for wrong in (a * b, b, a + b):
+        result = check_taylor_coefficient(wrong, expression, X, 1, rng=0)
+        assert "it has the wrong value at a = " in result.message
+    assert check_taylor_coefficient(a + b - b, expression, X, 1, rng=0).passed
+    assert check_taylor_coefficient(1, sp.cos(a * X), X, 0, rng=0).passed
+
+
 def test_a_degree_and_a_coefficient_that_do_not_fit():
     for degree in (-1, 1.0, True):
         with pytest.raises(ValueError, match=f"whole degree >= 0, got {degree}; try 2"):

@@ -62,17 +62,34 @@ ZERO_SLOPES = {
     "right": r"its slope is zero at the right end too, $r'(a + h) = 0$",
     "both": r"its slope is zero at both ends too, $r'(a) = r'(a + h) = 0$",
 }
+# Steps of a proof. "maybe": it is left out by some seeds; "wrong": it does not follow.
 STEPS = [
-    ("", r"The loss is a sum of squares divided by $N$, and it is zero. No square is negative. So $r(x_i)^2 = 0$ for every $i$."),
+    (
+        "",
+        r"The loss is a sum of squares divided by $N$, and it is zero. No square is negative. "
+        r"So $r(x_i)^2 = 0$ for every $i$.",
+    ),
     ("maybe", r"A number whose square is zero is zero. So $r(x_i) = 0$ for every $i$."),
     ("maybe", r"Since $r$ is smooth, so is $r^2$."),
-    ("", r"The function $r^2$ is nowhere negative, and at $x_i$ it is zero. So $x_i$ is a minimum of $r^2$."),
-    ("", r"The slope of a smooth function is zero at a minimum inside its domain, and the domain is the whole line. So $(r^2)'(x_i) = 0$."),
+    (
+        "",
+        r"The function $r^2$ is nowhere negative, and at $x_i$ it is zero. "
+        r"So $x_i$ is a minimum of $r^2$.",
+    ),
+    (
+        "",
+        r"The slope of a smooth function is zero at a minimum inside its domain, and the domain is "
+        r"the whole line. So $(r^2)'(x_i) = 0$.",
+    ),
     ("", r"By the chain rule $(r^2)' = 2 r r'$. So $2\, r(x_i)\, r'(x_i) = 0$."),
     ("maybe", r"Divide by 2: $r(x_i)\, r'(x_i) = 0$."),
     ("wrong", r"Divide by $r(x_i)$: $r'(x_i) = 0$."),
     ("", r"Since $r = f - h$, we have $r' = f' - h'$. So $h'(x_i) = f'(x_i)$."),
-    ("maybe wrong", r"This holds at every training point, and $r'$ is continuous. So $h' = f'$ between the training points as well."),
+    (
+        "maybe wrong",
+        r"This holds at every training point, and $r'$ is continuous. "
+        r"So $h' = f'$ between the training points as well.",
+    ),
 ]
 
 
