@@ -86,7 +86,7 @@ def wrong_answers(names):
             ripple(tolerance * sp.sin(2 * sp.Float(3.14159) * q * n * x)),
             ripple(tolerance * SinPi(2 * (q * n + 1) * x)),
             ripple(wave + sp.Rational(1, 10**9)),
-            ripple(wave.subs(x, x - names["points"][0] / 2)),
+            ripple(wave.subs(x, x - sp.Rational(1, 1009))),
         ],
         "3": [
             M * h * between,
@@ -287,7 +287,8 @@ def test_the_students_copy_has_no_solution_and_no_hidden_test(name):
         and not cell.metadata
         for cell in notebook.cells
     )
-    assert set(notebook.metadata) == {"gradnotes", "kernelspec", "language_info"}
+    assert set(notebook.metadata) == {"gradnotes", "kernelspec", "language_info", "otter"}
+    assert notebook.metadata["otter"] == {"assignment_name": name}
     # The test sees what it looks for.
     for line in lines:
         assert gn_build.leaks_in(json.dumps([line], ensure_ascii=False), one)

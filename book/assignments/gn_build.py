@@ -97,6 +97,7 @@ def cleaned(notebook: nbformat.NotebookNode, one: gn_sets.ProblemSet) -> nbforma
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
         "gradnotes": {"set": one.name, "release": one.release, "instance": one.instance},
+        "otter": {"assignment_name": one.name},  # its zip file takes no other
     }
     return notebook
 
