@@ -13,6 +13,8 @@ import sys
 import threading
 from pathlib import Path
 
+LATE = 97  # the exit code where the notebook took too long
+
 
 def limit_resources(plan):
     """Limit memory and the size of files, where the system can."""
@@ -64,9 +66,13 @@ def main(notebook, answers, plan):
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
 
+    import gradnotes.checks  # noqa: F401 - each notebook has it: its time is not the student's
+
     sys.path.remove(here)
     limit_resources(plan)
     sys.path.insert(0, os.getcwd())
+    watch = threading.Timer(plan["notebook"], os._exit, [LATE])
+    watch.daemon = True
     settings = Config()
     settings.HistoryManager.enabled = False
     shell, process = InteractiveShell.instance(config=settings), os.getpid()
@@ -88,8 +94,10 @@ def main(notebook, answers, plan):
                 report["answers"][name] = gn_answers.encode(shell.user_ns[name])
                 report["refused"].pop(name, None)
             except Exception as error:
+                known = isinstance(error, gn_answers.NoAnswerError)
+                said = str(error) if known else f"it is no answer ({type(error).__name__})"
                 report["answers"].pop(name, None)
-                report["refused"][name] = str(error)[:300]
+                report["refused"][name] = said
 
     def run(source):
         error = "it was interrupted"
@@ -103,6 +111,7 @@ def main(notebook, answers, plan):
         return error
 
     write()
+    watch.start()
     for number, source in enumerate(cells, 1):
         report["cell"] = number
         write()

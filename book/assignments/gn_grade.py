@@ -32,6 +32,7 @@ from tqdm import tqdm
 
 GRADERS = ("gn_answers.py", "gn_collect.py", "gn_mark.py", "gn_processes.py", "gn_submissions.py")
 HAND = "by_hand.csv"
+TRIES = 2
 
 
 # One submission
@@ -44,7 +45,7 @@ def graded(submission: Submission, one: gn_sets.ProblemSet, markers: queue.Queue
         metadata, found = gn_submissions.cells(content)
         gn_submissions.check_version(metadata, found, one)
     except RefusedError as refusal:
-        return {"status": f"not graded: {refusal}", "parts": {}, "written": "", "seconds": 0.0}
+        return not_graded(str(refusal))
     began = time.monotonic()
     report = collect([source for kind, source in found if kind == "code"], one)
     parts, marker = {}, markers.get()
@@ -60,6 +61,11 @@ def graded(submission: Submission, one: gn_sets.ProblemSet, markers: queue.Queue
         "written": gn_submissions.written(found, students_copy(one)),
         "seconds": round(time.monotonic() - began, 2),
     }
+
+
+def not_graded(reason: str) -> dict:
+    """Give the result of a submission that was not graded."""
+    return {"status": f"not graded: {reason}", "parts": {}, "written": "", "seconds": 0.0}
 
 
 def _marked(part, variable, report, marker) -> dict:
@@ -113,6 +119,24 @@ class Grading:
             if self.results.get(submission.student, {}).get("key") != self.key(submission)
         ]
 
+    def tries(self, submission: Submission, more: int) -> int:
+        """Note that grading of a submission begins (1) or is over (0), and count its beginnings."""
+        path = self.output / "results" / f"{submission.student}.begun"
+        if not more:
+            path.unlink(missing_ok=True)
+            return 0
+        key = self.key(submission)
+        earlier = path.read_text(encoding="utf8").split() if path.exists() else []
+        count = earlier.count(key) + 1
+        write(path, " ".join([key] * count) + "\n")
+        return count
+
+    def attempt(self, submission: Submission, markers: queue.Queue) -> dict:
+        """Grade a submission, unless it has ended the grader twice."""
+        if self.tries(submission, 1) > TRIES:
+            return not_graded("the grader was ended each time that it ran; look at the notebook")
+        return graded(submission, self.one, markers)
+
     def keep(self, submission: Submission, result: dict) -> None:
         """Write a result as soon as it is there."""
         student = submission.student
@@ -124,6 +148,7 @@ class Grading:
         self.results[student] = result
         text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
         write(self.output / "results" / f"{student}.json", text)
+        self.tries(submission, 0)
         if result["written"]:
             write(self.output / "written" / f"{student}.md", result["written"] + "\n")
 
@@ -153,9 +178,9 @@ class Grading:
         for part in self.one.parts:
             row[part] = points[part] if result["parts"][part]["passed"] else 0
         for part in self.one.by_hand:
-            row[part] = hand.get(part, "")
+            row[part] = hand.get(part, "" if result["written"] else 0)
         total = sum(row[part] for part in points if row[part] != "")
-        missing = [part for part in self.one.by_hand if row[part] == "" and result["written"]]
+        missing = [part for part in self.one.by_hand if row[part] == ""]
         if missing:
             row["status"] += f"; still to be read: question {', '.join(missing)}"
         return row | {"total": total}
@@ -217,7 +242,7 @@ class Grading:
     def ask_by_hand(self, hand: dict) -> None:
         """Add lines for new students to the file of a person; change nothing that is there."""
         path = self.output / HAND
-        new = [student for student in self.results if self.results[student]["written"]]
+        new = [student for student in self.results if self.results[student]["parts"]]
         new = [student for student in sorted(new, key=str.casefold) if student not in hand]
         old = path.read_text(encoding="utf8") if path.exists() else ""
         if old and not new:
@@ -301,12 +326,14 @@ def grade(one: gn_sets.ProblemSet, submissions: Path, output: Path, jobs: int = 
         markers.put(Marker(one))
     pool = ThreadPoolExecutor(max(1, min(jobs, len(waiting))))
     try:
-        jobs_of = {pool.submit(graded, each, one, markers): each for each in waiting}
+        jobs_of = {pool.submit(grading.attempt, each, markers): each for each in waiting}
         bar = {"desc": f"grading {one.name}", "disable": None, "unit": "notebook"}
         for done in tqdm(as_completed(jobs_of), total=len(jobs_of), **bar):
             grading.keep(jobs_of[done], done.result())
     finally:
         pool.shutdown(cancel_futures=True)
+        for each in waiting:  # an end like this one is nobody's fault
+            grading.tries(each, 0)
         while not markers.empty():
             markers.get().stop()
         grading.finish()

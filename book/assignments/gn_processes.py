@@ -15,6 +15,7 @@ import uuid
 from pathlib import Path
 
 import gn_answers
+import gn_collect
 import gn_sets
 import psutil
 
@@ -84,7 +85,7 @@ def collect(sources: list[str], one: gn_sets.ProblemSet) -> dict:
         folder, work = Path(scratch), Path(scratch) / "work"
         work.mkdir()
         names = [variable for variable, _ in one.parts.values()]
-        plan = {"names": names, "cell": one.limits["cell"], "memory": one.limits["memory"]}
+        plan = {"names": names, **one.limits}
         for name, content in (("cells.json", sources), ("plan.json", plan)):
             text = json.dumps(content)
             (folder / name).write_text(text, encoding="utf8", errors="surrogatepass", newline="\n")
@@ -93,15 +94,18 @@ def collect(sources: list[str], one: gn_sets.ProblemSet) -> dict:
         environment = _environment(work) | {TOKEN: token}
         nothing = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
         process = _start([*program, *files], environment, work, **nothing)
-        limit = one.limits["notebook"]
+        limit, code, ended = one.limits["notebook"], gn_collect.LATE, ""
         try:
-            code = process.wait(timeout=limit)
+            # The process keeps the limit itself, if it can, once it has imported what it needs.
+            code = process.wait(timeout=START + limit)
             ended = f"its process ended by itself (exit code {code})"
         except subprocess.TimeoutExpired:
-            ended = f"it was stopped after {limit:g} seconds"
+            pass  # it is late
         finally:
             _end(process, token)
         report = _read_report(folder / "answers.json", names)
+    if code == gn_collect.LATE:
+        ended = f"it was stopped after {limit:g} seconds"
     if report is None:
         return _nothing(f"no answer was found: {ended}", began)
     if report.pop("done"):
@@ -173,31 +177,36 @@ class Marker:
         lines.put("")
 
     def _reply(self, seconds) -> dict | None:
+        """Wait for an answer: None if it does not come in time, {} if the process is gone."""
         try:
             line = self.lines.get(timeout=seconds)
         except queue.Empty:
             return None
-        return json.loads(line) if line else None
+        return json.loads(line) if line else {}
 
     def mark(self, part: str, data) -> dict:
         """Mark one answer; if that takes too long or breaks the process, say so."""
-        if self.process is None:
-            self.start()
-        seconds = self.one.limits["part"]
         try:
             request = json.dumps({"part": part, "data": data})
         except RecursionError:
             return {"passed": False, "message": "it is nested too deeply", "answer": ""}
-        try:
-            print(request, file=self.process.stdin, flush=True)
-            reply = self._reply(seconds)
-        except OSError:
-            reply = None
-        if reply is None:
+        said = "the process that looks at this answer ends before it is done"
+        for _ in range(2):  # it may be somebody else who has ended it
+            if self.process is None:
+                self.start()
+            seconds = self.one.limits["part"]
+            try:
+                print(request, file=self.process.stdin, flush=True)
+                reply = self._reply(seconds)
+            except OSError:
+                reply = {}
+            if reply:
+                return reply
             self.stop()
-            said = f"to look at this answer takes more than {seconds:g} seconds, or too much memory"
-            return {"passed": False, "message": said, "answer": ""}
-        return reply
+            if reply is None:
+                said = f"to look at this answer takes more than {seconds:g} seconds"
+                break
+        return {"passed": False, "message": said, "answer": ""}
 
     def stop(self) -> None:
         """End the process."""
