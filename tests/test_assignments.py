@@ -312,6 +312,7 @@ def test_a_set_takes_six_hours_at_most_and_says_so():
     for name in SETS:
         text = gn_sets.load(name).filled()
         minutes = [int(found) for found in gn_sets.MINUTES.findall(text)]
+        assert gn_sets.title(text).startswith("Problem set ")
         assert sum(minutes) <= 360
         assert len(minutes) == len(re.findall(r"^## Question \d", text, re.MULTILINE))
         assert f"a plan of {sum(minutes)} minutes" in text

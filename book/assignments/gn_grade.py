@@ -188,7 +188,7 @@ class Grading:
     def feedback(self, student: str, row: dict, hand: dict) -> str:
         """Write what a student is told."""
         result, one = self.results[student], self.one
-        lines = [f"# {one.module.TITLE}", "", f"{student}: {row['status']}.", ""]
+        lines = [f"# {gn_sets.title(one.master)}", "", f"{student}: {row['status']}.", ""]
         if not result["parts"]:
             return "\n".join(lines)
         lines += [f"**{row['total']:g} of {row['of']:g} points.**", ""]

@@ -17,7 +17,6 @@ from pathlib import Path
 import gn_answers
 import gn_collect
 import gn_sets
-import psutil
 
 KEPT = ("PATH", "PYTHONPATH", "SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "LANG")
 KEPT += ("LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "NUMBER_OF_PROCESSORS")
@@ -46,31 +45,31 @@ def _start(command: list[str], environment: dict, folder: Path, **streams) -> su
 
 def _end(process: subprocess.Popen, token: str = "") -> None:
     """Kill a process and what it has started, as far as that can be found."""
-    for _ in range(5):
-        doomed = []
-        with contextlib.suppress(psutil.Error):
-            doomed = psutil.Process(process.pid).children(recursive=True)
-        if not WINDOWS:
+    for _ in range(50):
+        if WINDOWS:
+            words = ["taskkill", "/T", "/F", "/PID", str(process.pid)]
+            subprocess.run(words, capture_output=True, check=False)
+        else:
             with contextlib.suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
         process.kill()
-        doomed += _with_token(token) if token else []
-        for one in doomed:
-            with contextlib.suppress(psutil.Error):
-                one.kill()
-        process.wait()
-        if not doomed:
-            return
-        psutil.wait_procs(doomed, timeout=1)
+        left = _with_token(token) if token else []
+        for one in left:
+            with contextlib.suppress(OSError):
+                os.kill(one, signal.SIGKILL)
+        if not left:
+            break
+        time.sleep(0.02)
+    process.wait()
 
 
-def _with_token(token: str) -> list[psutil.Process]:
-    """Find processes that have inherited a token, also those that left their family."""
-    found = []
-    for one in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if one.pid != os.getpid() and one.environ().get(TOKEN) == token:
-                found.append(one)
+def _with_token(token: str) -> list[int]:
+    """Find processes that have inherited a token, also those that left their family (Linux)."""
+    found, wanted = [], f"{TOKEN}={token}".encode()
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if wanted in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
     return found
 
 

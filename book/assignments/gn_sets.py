@@ -82,10 +82,9 @@ class ProblemSet:
         """
         values = self.module.texts(self.numbers) | {
             "set": self.name,
-            "title": self.module.TITLE,
             "release": str(self.release),
             "instance": f"instance {self.instance}",
-            "minutes": str(sum(map(int, MINUTES.findall(self.master)))),
+            "minutes": str(minutes(self.master)),
             "cell_seconds": f"{self.limits['cell']:g}",
             "notebook_seconds": f"{self.limits['notebook']:g}",
             **{f"points_{part}": f"{points:g}" for part, points in self.points.items()},
@@ -95,6 +94,16 @@ class ProblemSet:
             wrong = ", ".join(sorted(used ^ set(values)))
             raise SetError(f"{self.name}.md: expected each known name and no other, see {wrong}")
         return PLACE.sub(lambda found: values[found[1]], self.master)
+
+
+def title(master: str) -> str:
+    """Find the title of a set in its master."""
+    return re.search(r"^# (?!ASSIGNMENT|BEGIN|END)(.+)$", master, re.MULTILINE)[1]
+
+
+def minutes(master: str) -> int:
+    """Add up the minutes that a master gives its questions."""
+    return sum(map(int, MINUTES.findall(master)))
 
 
 def names(folder: Path = HERE) -> list[str]:

@@ -21,7 +21,6 @@ from gradnotes.checks import (
 )
 from gradnotes.targets import Target
 
-TITLE = "Problem set 1: what a good fit says about slopes"
 # Each part is marked by itself: the variable that holds its answer, and what it is about.
 PARTS = {
     "1a": ("c_2", "the coefficient of x^2"),
