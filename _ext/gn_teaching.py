@@ -99,19 +99,14 @@ class ProblemSetsDirective(Written):
 
         configured = yaml.safe_load((folder / gn_sets.CONFIGURATION).read_text(encoding="utf8"))
         self.env.note_dependency(str(folder / gn_sets.CONFIGURATION))
-        lines = ["| set | release | minutes | points | notebook |", "|:--|--:|--:|--:|:--|"]
+        lines = ["| notebook | release | minutes | points |", "|:--|--:|--:|--:|"]
         for name, entry in sorted(configured.items()):
             path = folder / f"{name}.md"
             self.env.note_dependency(str(path))
             master = path.read_text(encoding="utf8")
             points, copy = sum(entry["points"].values()), f"assignments/student/{name}.ipynb"
-            cells = [
-                gn_sets.title(master),
-                entry["release"],
-                gn_sets.minutes(master),
-                f"{points:g}",
-            ]
-            cells.append(f"{{download}}`{name}.ipynb <{copy}>`")
+            title = f"{{download}}`{gn_sets.title(master)} <{copy}>`"
+            cells = [title, entry["release"], gn_sets.minutes(master), f"{points:g}"]
             lines.append("| " + " | ".join(map(str, cells)) + " |")
         return self.parsed("\n".join(lines))
 

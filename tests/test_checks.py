@@ -483,6 +483,13 @@ def test_no_wrong_bound_passes_under_any_seed(shape, ends):
     assert not any(bound(shape, ends, seed).passed for seed in range(10))
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_bound_is_tried_close_to_both_ends(seed):
+    near = sp.Rational(1, 900)
+    for close in (PLACE < near, PLACE > 1 - near):
+        assert not bound(sp.Piecewise((0, close), (MIDDLE, True)), "neither", seed).passed
+
+
 def test_a_bound_names_its_faults():
     assert "it has no finite real value" in bound(sp.log(-PLACE), "left").message
     assert bound(X, "left").message == "it holds x, expected only M, h, t"
