@@ -141,6 +141,7 @@ SUBMISSIONS = {
     "half": ([SETUP, Q1, Q2, Q4], without("35"), "graded"),
     "endless": ([SETUP, Q1, Q2, "while True:\n    pass", Q4, Q5], without("3"), "graded"),
     "stubborn": ([SETUP, Q1, Q2, STUBBORN, *QUESTIONS[2:]], without("345"), "stopped after 20 sec"),
+    "asleep": ([SETUP, Q1, "import time\ntime.sleep(1000)", *QUESTIONS[1:]], FULL, "graded"),
     "sysexit": ([SETUP, Q1, "import sys\nsys.exit(3)", *QUESTIONS[1:]], FULL, "graded"),
     "osexit": (
         [SETUP, Q1, Q2, "import os\nos._exit(0)", *QUESTIONS[2:]],
@@ -474,6 +475,22 @@ def test_a_notebook_that_ends_the_grader_is_left_out_the_third_time(tmp_path, in
     # A new version of the notebook has a new chance.
     rows = run(tmp_path, killer=[SETUP, Q1])
     assert rows["killer"]["total"] == "6"
+
+
+def test_a_fault_of_the_grader_stops_nobody_and_is_tried_again(tmp_path, instant, monkeypatch):
+    collect = gn_grade.collect
+
+    def full(sources, one):
+        if len(sources) == 3:
+            raise OSError("no space left")
+        return collect(sources, one)
+
+    monkeypatch.setattr(gn_grade, "collect", full)
+    rows = run(tmp_path, anna=[SETUP, Q1], bert=[SETUP, Q1, Q2])
+    assert "not graded: the grader failed (OSError: no space left)" in rows["bert"]["status"]
+    assert rows["anna"]["total"] == "6"
+    monkeypatch.setattr(gn_grade, "collect", collect)
+    assert run(tmp_path)["bert"]["total"] == "12"
 
 
 def test_bad_folders_and_an_unknown_set_are_clear_errors(tmp_path, capsys):

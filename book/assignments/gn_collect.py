@@ -6,9 +6,11 @@ before: NOTEBOOK is a JSON list of the sources of its code cells. PLAN holds the
 answers and the limits.
 """
 
+import _thread
 import contextlib
 import json
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -45,10 +47,11 @@ class Alarm:
         return self
 
     def _ring(self):
-        import _thread
-
         self.rang = True
-        _thread.interrupt_main()
+        if hasattr(signal, "pthread_kill"):  # it wakes a cell that sleeps, too
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        else:
+            _thread.interrupt_main()
 
     def __exit__(self, *_):
         self.timer.cancel()

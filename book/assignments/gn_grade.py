@@ -132,15 +132,20 @@ class Grading:
         return count
 
     def attempt(self, submission: Submission, markers: queue.Queue) -> dict:
-        """Grade a submission, unless it has ended the grader twice."""
-        if self.tries(submission, 1) > TRIES:
-            return not_graded("the grader was ended each time that it ran; look at the notebook")
-        return graded(submission, self.one, markers)
+        """Grade a submission, unless it has ended the grader twice; nothing stops the others."""
+        key = self.key(submission)
+        try:
+            if self.tries(submission, 1) > TRIES:
+                said = "the grader was ended each time that it ran; look at the notebook"
+                return not_graded(said) | {"key": key}
+            return graded(submission, self.one, markers) | {"key": key}
+        except Exception as error:  # not the student's fault: the next run tries again
+            return not_graded(f"the grader failed ({type(error).__name__}: {error})") | {"key": ""}
 
     def keep(self, submission: Submission, result: dict) -> None:
         """Write a result as soon as it is there."""
         student = submission.student
-        result = {"student": student, "key": self.key(submission)} | result
+        result = {"student": student} | result
         earlier = self.results.get(student, {})
         if not result["parts"] and earlier.get("parts"):
             # A fault of the new file takes nothing from what was graded before.

@@ -142,7 +142,9 @@ def _read_report(path: Path, names: list[str]) -> dict | None:
             "cell": int(report["cell"]),
             "done": report["done"] is True,
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
+        return None
+    except RecursionError:
         return None
 
 
