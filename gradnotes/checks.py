@@ -25,6 +25,7 @@ _SLACK = sp.Rational(1, 10 ** (DIGITS - 10))  # the same, as a fraction
 _STEP = sp.Rational(1, 10**20)
 _SMOOTH = sp.Rational(1, 10**6)
 _TRIALS = 24
+_FUNCTIONS = 8
 _LONGEST = 5000
 _BITS = 10_000
 _UNEVALUATED = (sp.Integral, sp.Sum, sp.Product, sp.Limit, sp.Derivative, sp.Subs)
@@ -598,13 +599,13 @@ def check_difference_weights(
         return CheckResult(passed=False, message="a weight is not a finite real number")
     pairs = list(zip(numbers, steps, strict=True))
     found = float("inf")
-    for _ in range(8):
+    for _ in range(_FUNCTIONS):
         found = min(found, _measured_order(pairs, generator))
         if found < order - 0.01:
             said = f"falls with order {found:.2g}" if found > 0.01 else "falls with no order"
             said = f"the error {said}, and {order} is asked for; {_missed(pairs)}"
             return CheckResult(passed=False, message=said)
-    said = f"the error falls with order {found:.2g} on 8 random functions"
+    said = f"the error falls with order {found:.2g} on {_FUNCTIONS} random functions"
     return CheckResult(passed=True, message=said)
 
 

@@ -686,6 +686,7 @@ TOWER = sp.Pow(9, sp.Pow(9, 9, evaluate=False), evaluate=False)
 GIANTS = {
     "tower": TOWER,
     "tower in a sum": sp.Add(X, TOWER, evaluate=False),
+    "power of a fraction": sp.Pow(sp.Rational(1, 9), 50_000, evaluate=False),
     "small tower": sp.Pow(TOWER, -1, evaluate=False),
     "tower of towers": sp.Pow(9, TOWER, evaluate=False),
     "fraction": sp.Rational(1, 3**10_000),
