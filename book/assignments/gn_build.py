@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import tomllib
@@ -74,17 +75,20 @@ def build(one: gn_sets.ProblemSet, folder: Path) -> None:
 
 
 def _assign(master: Path, made: Path) -> None:
-    from otter.assign import main
-
-    here, path = Path.cwd(), os.environ.get("PYTHONPATH")
+    """Run Otter Assign, which also grades the solutions, in a process of its own."""
     # The tests import the set's module from the folder in which Otter runs them.
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(master.parent), path]))
-    try:
-        main(str(master), str(made), no_pdfs=True)
-    finally:
-        os.chdir(here)
-        os.environ.pop("PYTHONPATH")
-        os.environ.update({"PYTHONPATH": path} if path is not None else {})
+    path = os.pathsep.join(filter(None, [str(master.parent), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-m", "otter", "assign", "--no-pdfs", str(master), str(made)],
+        env=os.environ | {"PYTHONPATH": path, "PYTHONUTF8": "1"},
+        cwd=master.parent,
+        capture_output=True,
+        encoding="utf8",
+        errors="replace",
+    )
+    if done.returncode:
+        said = (done.stdout + done.stderr)[-3000:]
+        raise gn_sets.SetError(f"Otter Assign did not get full marks for its solutions:\n{said}")
 
 
 def cleaned(notebook: nbformat.NotebookNode, one: gn_sets.ProblemSet) -> nbformat.NotebookNode:
