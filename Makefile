@@ -11,6 +11,7 @@ endif
 READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
 BENCH := $(VENV)/.ready-bench
+GRADE := $(VENV)/.ready-grade
 
 # `make book STUDENT=1` leaves the solutions out (_ext/gn_student.py).
 ifneq ($(filter-out 0,$(STUDENT)),)
@@ -18,7 +19,7 @@ ifneq ($(filter-out 0,$(STUDENT)),)
   OUTPUT := --path-output _build/student
 endif
 
-.PHONY: help book test mutants bench studies lint lab notebooks serve lock clean
+.PHONY: help book test mutants bench studies lint lab notebooks assignments grade serve lock clean
 
 help:
 	@echo "make book       build the book into _build/html"
@@ -28,10 +29,12 @@ help:
 	@echo "make bench      measure the package against its peers, into gradnotes/performance.json"
 	@echo "make studies    compute the stored studies anew, into gradnotes/"
 	@echo "make lab        open the notebooks in JupyterLab"
+	@echo "make assignments build the problem sets into _build/assignments/"
+	@echo "make grade      grade a folder of notebooks: make grade SET=ps1 SUBMISSIONS=folder"
 	@echo "make serve      show the built book on this machine"
 	@echo "make notebooks  build, and refresh notebooks/ from the chapters"
 	@echo "make lint       check style and layers"
-	@echo "make lock       refresh requirements.txt, requirements-dev.txt and requirements-bench.txt"
+	@echo "make lock       refresh requirements.txt and the other locks, requirements-*.txt"
 	@echo "make clean      remove what was built (the environment stays)"
 
 $(READY): requirements.txt pyproject.toml
@@ -47,6 +50,10 @@ $(DEV): $(READY) requirements-dev.txt
 $(BENCH): $(READY) requirements-bench.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -r requirements-bench.txt
 	$(BIN)/python -c "import pathlib; pathlib.Path('$(BENCH)').touch()"
+
+$(GRADE): $(READY) requirements-grade.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements-grade.txt
+	$(BIN)/python -c "import pathlib; pathlib.Path('$(GRADE)').touch()"
 
 book: $(READY)
 	$(BIN)/jupyter-book build . $(OUTPUT)
@@ -68,6 +75,12 @@ studies: $(READY)
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks
+
+assignments: $(GRADE)
+	$(BIN)/python book/assignments/gn_build.py
+
+grade: $(READY)
+	$(BIN)/python book/assignments/gn_grade.py "$(SET)" "$(SUBMISSIONS)"
 
 serve: book
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000

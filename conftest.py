@@ -14,7 +14,18 @@ settings.load_profile("patient")
 # Two processes share the tests, a file at a time. With these first, in this order, neither is left
 # alone with a long file at the end; a test of the first two may go to either.
 LONG = ("repeatability", "notebooks", "pages", "student", "build", "sweeps", "explorer")
-LONG += ("stopping", "monitors", "scaling", "mutants", "benchmarks", "checks", "reuse", "fitting")
+LONG += (
+    "stopping",
+    "grading",
+    "assignments",
+    "monitors",
+    "scaling",
+    "mutants",
+    "benchmarks",
+    "checks",
+    "reuse",
+    "fitting",
+)
 APART = tuple(f"tests/test_{name}.py::" for name in LONG[:2])
 
 

@@ -18,6 +18,7 @@ LOCK = ROOT / "requirements.txt"
 ADDED = {
     "dev": (ROOT / "requirements-dev.txt", "the maintainers' own tools"),
     "bench": (ROOT / "requirements-bench.txt", "the peers of the benchmarks"),
+    "grade": (ROOT / "requirements-grade.txt", "the builder of problem sets"),
 }
 PINNED_BY_TORCH = re.compile(r"^(nvidia-|cuda-|triton\b)")
 SYSTEMS = {

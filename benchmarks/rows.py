@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import row_accuracy
 import row_derivatives
+import row_grading
 import row_growth
 import row_monitor
 import row_sobolev
@@ -135,5 +136,22 @@ ROWS = {
             "rounds": "number of rounds",
         },
         measure=row_growth.growing,
+    ),
+    "grading": Row(
+        about="Grading a submission to the first problem set, from its file to its points, one at "
+        "a time: its own process starts, imports the package, runs the notebook and ends, and "
+        "another process, which stays, marks the answers.",
+        sizes={
+            "notebook": "blank: no answer; solved: all of them right; stopped: it ends its process "
+            "after four right ones"
+        },
+        fields={
+            "seconds": "median over the rounds of the seconds that pass",
+            "low": "10 % quantile of these seconds",
+            "high": "90 % quantile of these seconds",
+            "cpu_s": "median CPU seconds, without those of the process that marks",
+            "rounds": "number of rounds; each grades every notebook once",
+        },
+        measure=row_grading.grading,
     ),
 }

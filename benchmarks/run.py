@@ -138,7 +138,7 @@ def _show(name, sizes, records):
     """Print the numbers of a row."""
     print(name)
     for record in records:
-        number = record.get("ratio", record.get("exponent"))
+        number = record.get("ratio", record.get("exponent", record.get("seconds")))
         place = ", ".join(f"{size} {record[size]}" for size in sizes)
         spread = f"{number:10.4g}  [{record['low']:.4g}, {record['high']:.4g}]"
         print(f"  {spread:36} {record.get('peer', ''):40} {place}", flush=True)

@@ -5,9 +5,9 @@ the book: :mod:`~gradnotes.targets`, :mod:`~gradnotes.taylor`, :mod:`~gradnotes.
 :mod:`~gradnotes.inequalities`, :mod:`~gradnotes.networks`, :mod:`~gradnotes.fitting`,
 :mod:`~gradnotes.interpolants`, :mod:`~gradnotes.kriging`, :mod:`~gradnotes.gaps`,
 :mod:`~gradnotes.certificates`, :mod:`~gradnotes.scaling`, :mod:`~gradnotes.sobolev`,
-:mod:`~gradnotes.synthetic`, :mod:`~gradnotes.regressions`, :mod:`~gradnotes.reuse`,
-:mod:`~gradnotes.monitors`, :mod:`~gradnotes.stopping`, :mod:`~gradnotes.checks` and
-:mod:`~gradnotes.plots`.
+:mod:`~gradnotes.critics`, :mod:`~gradnotes.synthetic`, :mod:`~gradnotes.regressions`,
+:mod:`~gradnotes.reuse`, :mod:`~gradnotes.monitors`, :mod:`~gradnotes.stopping`,
+:mod:`~gradnotes.checks` and :mod:`~gradnotes.plots`.
 """
 
-__version__ = "0.7.0"
+__version__ = "0.8.0"

@@ -38,9 +38,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from gradnotes.arguments import check_number
 from gradnotes.inequalities import Bound, best_bound
 from gradnotes.networks import MLP, checked_domain
-from gradnotes.regressions import check_number
 from gradnotes.targets import Target
 
 # Of each activation, the range of the slope and that of the second derivative.

@@ -1,28 +1,37 @@
 r"""Check an answer to an exercise: say which property fails, and never what the answer is.
 
 Symbolic answers are evaluated at exact fractions, to 50 digits, so that every correct form passes
-and a decimal that is nearly right does not. Nothing is simplified, so that a check ends soon.
+and a decimal that is nearly right does not. Nothing is simplified, so that a check ends soon. The
+place of an answer that is still ``...`` does not pass, and is no error.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
+from functools import lru_cache
+from itertools import islice, pairwise
 
 import numpy as np
 import numpy.typing as npt
 import sympy as sp
 
+from gradnotes.arguments import make_generator
 from gradnotes.expressions import DIGITS, check_expression, check_points, check_variables, exactly
-from gradnotes.networks import make_generator
 from gradnotes.targets import Target
 
 _SAME = sp.Float(10) ** (10 - DIGITS)
+_SLACK = sp.Rational(1, 10 ** (DIGITS - 10))  # the same, as a fraction
 _STEP = sp.Rational(1, 10**20)
 _SMOOTH = sp.Rational(1, 10**6)
 _TRIALS = 24
+_FUNCTIONS = 8
 _LONGEST = 5000
+_BITS = 10_000
 _UNEVALUATED = (sp.Integral, sp.Sum, sp.Product, sp.Limit, sp.Derivative, sp.Subs)
+_ZERO_SLOPES = ("neither", "left", "right", "both")
+_STEPS = (sp.Rational(1, 2**20), sp.Rational(1, 2**30))
+_PLACES = 100  # digits in which differences of nearby values are taken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +54,13 @@ class CheckResult:
         return f"{'passed' if self.passed else 'not yet'}: {self.message}"
 
 
+_BLANK = CheckResult(passed=False, message="there is no answer yet")
+
+
 def check_same_data(
     answer: Target,
     target: Target,
-    points: npt.ArrayLike,
+    points: npt.ArrayLike | Sequence[sp.Rational | Fraction],
     *,
     least_slope_difference: float,
     largest_difference: float | None = None,
@@ -65,7 +77,7 @@ def check_same_data(
         answer: The target a that is checked, of one variable.
         target: The target f that it is compared with, of a variable of the same name.
         points: Training points, float64, shape (n, 1), n >= 1; taken as exact fractions, so that
-            0.1 is the float next to a tenth.
+            0.1 is the float next to a tenth. Or a list of n fractions, SymPy's or Python's.
         least_slope_difference: The number delta, in units of values over units of points.
         largest_difference: The number epsilon, in units of values, looked at in 20,000 places
             spread over the target's domain; None asks for nothing.
@@ -90,6 +102,8 @@ def check_same_data(
         >>> print(check_same_data(f, f, [[0.0], [1.0]], least_slope_difference=6.0))
         not yet: at x = 0 the slopes differ by 0, and at least 6 is asked for
     """
+    if answer is ...:
+        return _BLANK
     _check_pair(answer, target)
     least = check_expression(least_slope_difference)
     if not (least.is_number and least.is_real):
@@ -98,17 +112,26 @@ def check_same_data(
         largest_difference = _positive(largest_difference)
         if not np.isfinite(target.domain).all():
             raise ValueError(f"expected a target with a finite domain, got {target.domain}")
-    rows = check_points(points, 1)
-    if len(rows) == 0:
+    exact = _exact_points(points)
+    if len(exact) == 0:
         raise ValueError("expected at least one point, got none; try [[0.0], [1.0]]")
-    target.value(rows)  # refuses points outside the target's domain
+    # Refuses points outside the target's domain.
+    target.value(np.array([[float(point)] for point in exact]))
     fault = _fault_in_form(answer.expression, answer.variables)
-    fault = fault or _fault_in_data(answer, target, rows, least)
+    fault = fault or _fault_in_data(answer, target, exact, least)
     said = f"equal data, and steeper by at least {float(least):g} at every point"
     if largest_difference is not None:
         fault = fault or _fault_in_size(answer, target, largest_difference)
         said += f"; nowhere further apart than {largest_difference:g}"
     return CheckResult(passed=not fault, message=fault or said)
+
+
+def _exact_points(points) -> list[sp.Rational]:
+    """Give the points of a line as exact fractions, whether they came as such or as floats."""
+    exact = isinstance(points, Sequence) and len(points) > 0
+    if exact and all(isinstance(point, int | Fraction | sp.Rational) for point in points):
+        return [sp.Rational(point) for point in points]
+    return [sp.Rational(Fraction(point)) for point in check_points(points, 1)[:, 0].tolist()]
 
 
 def _positive(number) -> float:
@@ -147,12 +170,11 @@ def _check_pair(answer, target):
         )
 
 
-def _fault_in_data(answer, target, rows, least) -> str:
+def _fault_in_data(answer, target, points, least) -> str:
     """Say at which point a value or a slope is wrong; nothing where all is well."""
     x = sp.Symbol(answer.variables[0].name, real=True)
     own, other = (side.expression.xreplace({side.variables[0]: x}) for side in (answer, target))
     difference, (low, high) = own - other, answer.domain[0]
-    points = [sp.Rational(Fraction(point)) for point in rows[:, 0].tolist()]
     number, slope = exactly(difference, [x]), exactly(difference.diff(x), [x])
     for point in points:
         fault = _fault_in_value(number(point) if low <= point <= high else None)
@@ -224,6 +246,8 @@ def check_same_expression(
         False
     """
     generator = make_generator(rng, "check_same_expression")
+    if answer is ...:
+        return _BLANK
     variables = check_variables(variables)
     answer, expected = check_expression(answer), check_expression(expected)
     missing = _other_symbols(expected, variables)
@@ -286,6 +310,8 @@ def check_largest(
         False
     """
     generator = make_generator(rng, "check_largest")
+    if answer is ...:
+        return _BLANK
     names, ranges = check_variables(tuple(parameters)), _ranges(parameters, variable)
     answer, expression = check_expression(answer), check_expression(expression)
     fault = _fault_in_form(answer, names)
@@ -361,7 +387,7 @@ def check_taylor_coefficient(
 
     Raises:
         TypeError: An expression is not one of SymPy's or a number, or ``rng`` is missing.
-        ValueError: The degree is not a whole number, or the coefficient has no other symbol.
+        ValueError: The degree is not a whole number, or the expression has no other symbol.
 
     Source: Taylor's theorem; the book's second chapter.
 
@@ -374,11 +400,348 @@ def check_taylor_coefficient(
     """
     if isinstance(degree, bool) or not isinstance(degree, int) or degree < 0:
         raise ValueError(f"expected a whole degree >= 0, got {degree!r}; try 2")
-    coefficient = check_expression(expression).diff(variable, degree).subs(variable, 0)
-    others = sorted(coefficient.free_symbols, key=str)
+    expression = check_expression(expression)
+    coefficient = _derivative_at_zero(expression, variable, degree)
+    # All of them, or a message would tell which symbols the right answer does without.
+    others = sorted(expression.free_symbols - {variable}, key=str)
     if not others:
         raise ValueError(f"expected a coefficient with symbols in it, got {coefficient}")
     return check_same_expression(answer, coefficient / sp.factorial(degree), others, rng=rng)
+
+
+@lru_cache(maxsize=64)
+def _derivative_at_zero(expression, variable, degree) -> sp.Expr:
+    """Differentiate; a class asks for the same derivative again and again."""
+    return expression.diff(variable, degree).subs(variable, 0)
+
+
+def check_slope_bound(
+    answer: sp.Expr | float,
+    variables: Sequence[sp.Symbol],
+    *,
+    zero_slopes: str,
+    factor: sp.Rational | float,
+    rng: int | np.random.Generator = None,
+) -> CheckResult:
+    r"""Check a bound for the slope of a residual between two of its zeros.
+
+    .. math::
+        r(a) = r(a + h) = 0, \quad |r''| \le M \quad\Rightarrow\quad
+        |r'(a + t h)| \le B(M, h, t), \qquad 0 < t < 1
+
+    The slope of r may be known to be zero at one end or at both as well. For drawn M, h and t the
+    check builds the steepest residual that these conditions allow. Its second derivative jumps
+    between M and -M, so that it is integrated exactly, in fractions. The bound must be no smaller
+    than that slope, and no larger than ``factor`` times it.
+
+    Args:
+        answer: The bound B that is checked, in the three variables.
+        variables: The symbols M, h and t, in this order.
+        zero_slopes: At which ends the slope is zero too: "neither", "left", "right" or "both".
+        factor: How far above the steepest slope the bound may be, above 1.
+        rng: An integer seed or a NumPy generator, which draws M, h and t; required.
+
+    Returns:
+        The result, with the first place where the bound is too small or too large.
+
+    Raises:
+        TypeError: The answer is not one of SymPy's expressions or a number, or ``rng`` is missing.
+        ValueError: There are not three variables, or another argument does not fit.
+
+    Source: the book's chapter on what happens between the training points.
+
+    Example:
+        A bound that holds, and is twice as large as it need be in the middle:
+
+        >>> M, h, t = sp.symbols("M h t", real=True)
+        >>> print(check_slope_bound(M * h / 2, (M, h, t), zero_slopes="neither", factor=2, rng=0))
+        passed: at 24 random places it holds, and is at most 2 times the steepest slope
+        >>> check_slope_bound(M * h / 2, (M, h, t), zero_slopes="neither", factor=1.5, rng=0).passed
+        False
+    """
+    generator = make_generator(rng, "check_slope_bound")
+    if answer is ...:
+        return _BLANK
+    variables, factor = check_variables(variables), check_expression(factor)
+    if len(variables) != 3:
+        raise ValueError(f"expected three variables, M, h and t, got {variables}")
+    if zero_slopes not in _ZERO_SLOPES:
+        raise ValueError(f"expected zero_slopes among {_ZERO_SLOPES}, got {zero_slopes!r}")
+    if not (factor.is_number and factor.is_real and 1 < factor < sp.oo):
+        raise ValueError(f"expected a finite factor above 1, got {factor}; try 1.25")
+    factor = sp.Rational(factor) if isinstance(factor, sp.Float) else factor
+    answer = check_expression(answer)
+    fault = _fault_in_form(answer, variables)
+    if fault:
+        return CheckResult(passed=False, message=fault)
+    number = exactly(_by_name(answer, variables), variables)
+    for place in _pieces(generator):
+        fault = _fault_in_bound(number(*place), *place, zero_slopes, factor)
+        if fault:
+            pairs = zip(variables, place, strict=True)
+            where = ", ".join(f"{v} = {float(p):.4g}" for v, p in pairs)
+            return CheckResult(passed=False, message=f"at {where} {fault}")
+    said = f"it holds, and is at most {float(factor):g} times the steepest slope"
+    return CheckResult(passed=True, message=f"at {_TRIALS} random places {said}")
+
+
+def _pieces(generator) -> list[tuple]:
+    """Draw curvatures, lengths and places on the piece, of which some are close to its ends."""
+    numerators = generator.integers(1, 1009, (_TRIALS, 3))
+    numerators[:4, 2] = (1, 1008, 504, 20)
+    return [
+        (sp.Rational(4 * int(m), 1009), sp.Rational(4 * int(h), 1009), sp.Rational(int(t), 1009))
+        for m, h, t in numerators
+    ]
+
+
+def _fault_in_bound(value, M, h, t, zero_slopes, factor) -> str:
+    if value is None:
+        return "it has no finite real value"
+    low, high = _steepest(Fraction(int(t.p), int(t.q)), zero_slopes)
+    if value < M * h * sp.Rational(low) * (1 - _SLACK):
+        return (
+            "a residual with these properties is steeper; "
+            "does the bound cover a second derivative that jumps from M to -M?"
+        )
+    if value > factor * M * h * sp.Rational(high) * (1 + _SLACK):
+        return (
+            f"it is more than {float(factor):g} times the steepest slope; "
+            "does the bound use every condition at the two ends?"
+        )
+    return ""
+
+
+@lru_cache(maxsize=1024)
+def _steepest(t: Fraction, zero_slopes: str) -> tuple[Fraction, Fraction]:
+    """Enclose the largest slope at t, for M = h = 1, between two neighbouring fractions."""
+    left, right = zero_slopes in ("left", "both"), zero_slopes in ("right", "both")
+    low, high = Fraction(0), min([Fraction(1)] + left * [t] + right * [1 - t])
+    if _least_rise(high, t, left, right) <= 0:
+        return high, high
+    for _ in range(60):
+        middle = (low + high) / 2
+        if _least_rise(middle, t, left, right) <= 0:
+            low = middle
+        else:
+            high = middle
+    return low, high
+
+
+def _least_rise(v: Fraction, t: Fraction, left: bool, right: bool) -> Fraction:
+    r"""Integrate the lowest slope that is v at t and changes by at most 1 per unit.
+
+    A residual that is zero at both ends has a slope whose integral is zero. Above the lowest slope
+    there is one of integral zero just if that of the lowest is not positive.
+    """
+
+    def lowest(s):
+        return max([v - abs(s - t)] + left * [-s] + right * [s - 1])
+
+    corners = {Fraction(0), t, Fraction(1), *(left * [(t - v) / 2]), *(right * [(1 + t + v) / 2])}
+    corners = sorted(corners)
+    return sum((b - a) * (lowest(a) + lowest(b)) / 2 for a, b in pairwise(corners))
+
+
+def check_difference_weights(
+    weights: Sequence[sp.Expr | Fraction | float],
+    offsets: Sequence[sp.Rational | Fraction | int],
+    *,
+    order: int,
+    rng: int | np.random.Generator = None,
+) -> CheckResult:
+    r"""Check weights of values that estimate a slope, by the measured order of their error.
+
+    .. math::
+        f'(x) = \frac1h \sum_j w_j f(x + o_j h) + O(h^p)
+
+    The error is measured on eight random smooth functions, to 100 digits, at steps so small that
+    rounded decimals show.
+
+    Args:
+        weights: The numbers w that are checked, one for each offset.
+        offsets: The different numbers o, in steps; each a whole number or a fraction.
+        order: The whole number p >= 1 that is asked for; a higher one passes too.
+        rng: An integer seed or a NumPy generator, which draws the functions; required.
+
+    Returns:
+        The result, with the order that was measured.
+
+    Raises:
+        TypeError: The weights are no list of numbers, or ``rng`` is missing.
+        ValueError: The offsets or the order do not fit.
+
+    Source: finite differences; the book's pages on tools.
+
+    Example:
+        A difference to both sides, which is not in the book:
+
+        >>> print(check_difference_weights([-0.5, 0.5], [-1, 1], order=2, rng=0))
+        passed: the error falls with order 2 on 8 random functions
+        >>> print(check_difference_weights([-1, 1], [0, 1], order=2, rng=0))
+        not yet: the error falls with order 1, and 2 is asked for; it is not exact for parabolas
+    """
+    generator = make_generator(rng, "check_difference_weights")
+    if weights is ... or (isinstance(weights, list | tuple) and ... in weights):
+        return _BLANK
+    steps = _exact_points(list(offsets))
+    if len(set(steps)) < len(steps) or len(steps) < 2:
+        raise ValueError(f"expected two different offsets or more, got {offsets}; try [0, 1]")
+    if isinstance(order, bool) or not isinstance(order, int) or order < 1:
+        raise ValueError(f"expected a whole order >= 1, got {order!r}; try 2")
+    if not isinstance(weights, list | tuple | np.ndarray):
+        raise TypeError(f"expected a list of numbers, got {type(weights).__name__}; try [-1, 1]")
+    if len(weights) != len(steps):
+        said = f"expected {len(steps)} weights, one for each offset, got {len(weights)}"
+        return CheckResult(passed=False, message=said)
+    numbers = [_number(weight) for weight in weights]
+    if None in numbers:
+        return CheckResult(passed=False, message="a weight is not a finite real number")
+    pairs = list(zip(numbers, steps, strict=True))
+    found = float("inf")
+    for _ in range(_FUNCTIONS):
+        found = min(found, _measured_order(pairs, generator))
+        if found < order - 0.01:
+            said = f"falls with order {found:.2g}" if found > 0.01 else "falls with no order"
+            said = f"the error {said}, and {order} is asked for; {_missed(pairs)}"
+            return CheckResult(passed=False, message=said)
+    said = f"the error falls with order {found:.2g} on {_FUNCTIONS} random functions"
+    return CheckResult(passed=True, message=said)
+
+
+def _number(answer) -> sp.Expr | None:
+    """Give a number as a fraction, if it is one, or to 50 digits; None if not finite and real."""
+    number = check_expression(answer)
+    if isinstance(number, sp.Float) and not _is_giant(number) and number.is_finite:
+        return sp.Rational(number)
+    value = None if _fault_in_form(number, ()) else exactly(number, ())()
+    return number if value is not None and isinstance(number, sp.Rational) else value
+
+
+def _measured_order(pairs, generator) -> float:
+    """Measure the order of an estimated slope on one random function at one random place."""
+    u = sp.Symbol("u", real=True)
+    numerators = 2 * generator.integers(1, 1009, 4) - 1009
+    a, b, c, x = (sp.Rational(int(numerator), 505) for numerator in numerators)
+    function, errors = sp.exp(a * u) * sp.cos(b * u + c), []
+    slope = function.diff(u).evalf(_PLACES, subs={u: x})
+    for h in _STEPS:
+        values = [w * function.evalf(_PLACES, subs={u: x + o * h}) for w, o in pairs]
+        errors.append(abs(sum(values) / h - slope))
+    if errors[1] == 0:
+        return float("inf")
+    return float(sp.log(errors[0] / errors[1])) / float(sp.log(_STEPS[0] / _STEPS[1]))
+
+
+def _missed(pairs) -> str:
+    """Name the simplest polynomials for which an estimated slope is wrong."""
+    kinds = ("constants", "straight lines", "parabolas", "cubics")
+    for power, kind in enumerate(kinds):
+        off = sum(w * o**power for w, o in pairs) - int(power == 1)
+        if abs(off) > _SAME:
+            rounded = "; are the weights rounded? try sympy.Rational(1, 3)"
+            return f"it is not exact for {kind}{rounded if abs(off) < 1e-6 else ''}"
+    return "it is not exact for polynomials of a higher degree"
+
+
+def check_hidden_wave(
+    frequency: sp.Expr | float, points: npt.ArrayLike | Sequence[sp.Rational | Fraction]
+) -> CheckResult:
+    r"""Check that a wave has slopes at points where its values are zero.
+
+    .. math:: \sin(a x_i) = 0 \quad \text{for all } i, \qquad a \ne 0
+
+    Args:
+        frequency: The number a that is checked, in radians per unit of the points.
+        points: The points, float64, shape (n, 1), n >= 1, or a list of n fractions, as in
+            :func:`check_same_data`.
+
+    Returns:
+        The result, with the first point where the wave is not zero.
+
+    Raises:
+        TypeError: The frequency is not one of SymPy's expressions or a number.
+        ValueError: There is no point, or the points do not fit.
+
+    Source: the book's first chapter.
+
+    Example:
+        Points that are not in the book:
+
+        >>> print(check_hidden_wave(2 * sp.pi / 5, [0, 5, 10]))
+        passed: the wave is zero at all 3 points, and its slope is not
+        >>> print(check_hidden_wave(sp.pi / 10, [0, 5, 10]))
+        not yet: at x = 5 the wave has the value 1, and it must be zero
+    """
+    exact = _exact_points(points)
+    if len(exact) == 0:
+        raise ValueError("expected at least one point, got none; try [0, 1]")
+    if frequency is ...:
+        return _BLANK
+    number, x = check_expression(frequency), sp.Symbol("x", real=True)
+    symbols = sorted(number.free_symbols, key=str)
+    fault = _fault_in_form(number, symbols)
+    if not fault and symbols:
+        fault = f"expected a number, got an expression in {', '.join(map(str, symbols))}"
+    if not fault and exactly(number, ())() is None:
+        fault = "it is not a finite real number"
+    if fault:
+        return CheckResult(passed=False, message=fault)
+    if abs(exactly(number, ())()) <= _SAME:
+        said = "the wave is zero everywhere, and so is its slope"
+        return CheckResult(passed=False, message=said)
+    value = exactly(sp.sin(number * x), [x])
+    for point in exact:
+        height = value(point)
+        if height is None or abs(height) > _SAME:
+            height = "no finite value" if height is None else f"the value {float(height):.3g}"
+            said = f"at x = {float(point):g} the wave has {height}, and it must be zero"
+            return CheckResult(passed=False, message=said)
+    said = f"the wave is zero at all {len(exact)} points, and its slope is not"
+    return CheckResult(passed=True, message=said)
+
+
+def check_first_wrong_step(
+    answer: sp.Integer | int, wrong: Sequence[int], steps: int
+) -> CheckResult:
+    """Check which step of a numbered proof is the first wrong one.
+
+    Args:
+        answer: The number of a step that is checked, from 1.
+        wrong: The numbers of the steps that do not follow from what stands before them.
+        steps: The number of steps.
+
+    Returns:
+        The result; one who looks too late or too early is told so, and not where to look.
+
+    Raises:
+        TypeError: The answer is not a number.
+        ValueError: A wrong step is not a step of the proof, or there is none.
+
+    Source: the book's problem sets.
+
+    Example:
+        >>> print(check_first_wrong_step(4, [2, 4], 5))
+        not yet: a step before this one does not follow either
+        >>> print(check_first_wrong_step(2, [2, 4], 5))
+        passed: this step does not follow, and all before it do
+    """
+    if not wrong or not set(wrong) <= set(range(1, steps + 1)):
+        raise ValueError(f"expected wrong steps between 1 and {steps}, got {wrong}; try [1]")
+    if answer is ...:
+        return _BLANK
+    number = check_expression(answer)
+    usable = isinstance(number, sp.Rational | sp.Float) and number.is_finite
+    whole = float(number) if usable and not _is_giant(number) else None
+    if whole not in range(1, steps + 1):
+        said = f"expected the number of a step, from 1 to {steps}"
+        return CheckResult(passed=False, message=said)
+    if whole == min(wrong):
+        said = "this step does not follow, and all before it do"
+        return CheckResult(passed=True, message=said)
+    early = "this step follows from what stands before it"
+    late = "a step before this one does not follow either"
+    return CheckResult(passed=False, message=late if whole > min(wrong) else early)
 
 
 def _places(expected, variables, generator) -> list[tuple[list, sp.Expr]]:
@@ -415,8 +778,27 @@ def _fault_in_form(expression, variables) -> str:
     """Say why an answer cannot be evaluated at all; nothing if it can."""
     if len(list(islice(sp.preorder_traversal(expression), _LONGEST + 1))) > _LONGEST:
         return f"it has more than {_LONGEST} parts; try a shorter form"
+    if any(map(_is_giant, sp.postorder_traversal(expression))):
+        return f"it holds a number of more than {_BITS} binary digits; try a smaller one"
     unknown = _other_symbols(expression, variables)
     if unknown:
         return f"it holds {unknown}, expected only {', '.join(map(str, variables))}"
     kinds = sorted(type(part).__name__ for part in expression.atoms(*_UNEVALUATED))
     return f"it holds an unevaluated {kinds[0]}; try .doit() on it" if kinds else ""
+
+
+def _is_giant(part) -> bool:
+    """Tell whether a number, or a power of numbers, has more digits than one can compute with."""
+    if isinstance(part, sp.Rational):
+        return max(abs(part.p).bit_length(), part.q.bit_length()) > _BITS
+    if isinstance(part, sp.Float):
+        return part.is_finite and abs(part._mpf_[2]) > _BITS
+    if not (part.is_Pow and part.base.is_number and part.exp.is_number):
+        return False
+    try:
+        base, exponent = abs(complex(part.base)), abs(complex(part.exp))
+        return base > 0 and exponent * abs(math.log2(base)) > _BITS
+    except OverflowError:
+        return True
+    except (TypeError, ValueError):
+        return False  # it is no number after all, such as an infinity

@@ -17,8 +17,9 @@ import numpy.typing as npt
 import torch
 
 from gradnotes import derivatives
+from gradnotes.arguments import make_generator
 from gradnotes.expressions import check_points
-from gradnotes.networks import MLP, make_generator
+from gradnotes.networks import MLP
 from gradnotes.solvers import FitDiverged as FitDiverged  # what `fit` raises is found beside it
 from gradnotes.solvers import Problem, adam, lbfgs, levenberg_marquardt
 

@@ -20,9 +20,10 @@ from scipy import stats
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from gradnotes.arguments import make_generator
 from gradnotes.expressions import check_points
 from gradnotes.interpolants import Interpolant
-from gradnotes.networks import MLP, checked_domain, make_generator
+from gradnotes.networks import MLP, checked_domain
 from gradnotes.targets import Target, grid_over
 
 NORMS = ("rms", "max")

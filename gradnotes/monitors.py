@@ -24,7 +24,7 @@ from scipy import stats
 from torch.func import functional_call, grad, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from gradnotes.networks import make_generator
+from gradnotes.arguments import make_generator
 
 # What the reason of each rule adds.
 RULES = {

@@ -16,38 +16,8 @@ import numpy as np
 import torch
 
 from gradnotes import derivatives
+from gradnotes.arguments import make_generator
 from gradnotes.derivatives import ACTIVATIONS, Layers
-
-
-def make_generator(
-    rng: int | np.random.Generator, caller: str = "this call"
-) -> np.random.Generator:
-    r"""Return the NumPy generator that ``rng`` stands for.
-
-    Args:
-        rng: An integer seed, 0 or more, or a generator, which is returned as it is.
-        caller: The name that an error message uses.
-
-    Raises:
-        TypeError: ``rng`` is missing, or is neither an integer nor a generator.
-        ValueError: The seed is negative.
-
-    Source: NumPy's ``default_rng``.
-
-    Example:
-        >>> make_generator(5).integers(10) == make_generator(5).integers(10)
-        np.True_
-    """
-    if isinstance(rng, np.random.Generator):
-        return rng
-    if isinstance(rng, bool) or not isinstance(rng, int | np.integer):
-        raise TypeError(
-            f"{caller} needs rng=..., an integer seed or a numpy Generator, and got {rng!r}; "
-            "try rng=0"
-        )
-    if rng < 0:
-        raise ValueError(f"{caller} needs a seed of 0 or more, and got rng={rng}; try rng=0")
-    return np.random.default_rng(rng)
 
 
 class MLP(torch.nn.Module):

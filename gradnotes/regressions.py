@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from gradnotes.networks import make_generator
+from gradnotes.arguments import check_number, check_whole, make_generator
 
 INPUTS = ("normal", "sphere")
 # Weights longer than this would need so many nodes that something else has gone wrong.
@@ -325,42 +325,3 @@ def _rule(inputs, dimension, space, lengths):
         t = dimension**0.5 * np.tanh(s)
         weights = np.exp((1 - space) * np.log(np.cosh(s)))
     return t, weights / weights.sum()
-
-
-# Checks of arguments
-
-
-def check_whole(name: str, number: object, least: int) -> None:
-    r"""Check that an argument is a whole number of at least ``least``.
-
-    Raises:
-        ValueError: It is not.
-
-    Source: this module.
-
-    Example:
-        >>> check_whole("n", 5, 2)
-    """
-    whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
-    if not whole or number < least:
-        raise ValueError(
-            f"expected {name} as an integer of {least} or more, and got {number!r}; try "
-            f"{max(least, 10)}"
-        )
-
-
-def check_number(name: str, number: object, above: bool = False) -> None:
-    r"""Check that an argument is a finite number of 0 or more, or ``above`` 0.
-
-    Raises:
-        ValueError: It is not.
-
-    Source: this module.
-
-    Example:
-        >>> check_number("step_size", 0.1, above=True)
-    """
-    real = isinstance(number, int | float | np.number) and not isinstance(number, bool)
-    if not (real and math.isfinite(number) and (number > 0 if above else number >= 0)):
-        wanted = "above 0" if above else "of 0 or more"
-        raise ValueError(f"expected {name} as a finite number {wanted}, and got {number!r}")

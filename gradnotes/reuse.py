@@ -16,10 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gradnotes.networks import make_generator
+from gradnotes.arguments import check_number, check_whole, make_generator
 from gradnotes.regressions import LinearProblem as LinearProblem
 from gradnotes.regressions import LogisticProblem as LogisticProblem
-from gradnotes.regressions import check_number, check_whole
 
 # A bound that lasts for so many steps lasts for any number.
 FOREVER = 2**1000

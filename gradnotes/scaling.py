@@ -17,11 +17,18 @@ import numpy.typing as npt
 import torch
 from scipy import stats
 
+from gradnotes.arguments import check_whole, make_generator
 from gradnotes.fitting import fit
 from gradnotes.interpolants import interpolate
-from gradnotes.networks import MLP, make_generator
-from gradnotes.regressions import check_whole
-from gradnotes.sweeps import cell_generator, load_table, run_cells, store_study
+from gradnotes.networks import MLP
+from gradnotes.sweeps import (
+    cell_generator,
+    in_groups,
+    joined_groups,
+    load_table,
+    run_cells,
+    store_study,
+)
 
 ORDERS = {"nearest": (1, 0), "linear": (2, 1), "taylor": (2, 1), "hermite": (4, 3)}
 NETWORKS = ("network", "network with gradients")
@@ -29,6 +36,7 @@ METHODS = (*ORDERS, *NETWORKS)
 QUANTITIES, NORMS = ("value", "gradient"), ("rms", "max")
 DESIGNS = ("random", "grid")
 COLUMNS = tuple(f"{quantity}_{norm}" for quantity in QUANTITIES for norm in NORMS)
+HEAD = ("method", "dimension", "design", "points_count")
 CONFIDENCE, SURE = 0.95, 0.99
 WAVES, LOWEST, HIGHEST = 8, 1.0, 3.0
 HIDDEN = (20, 20)
@@ -126,11 +134,11 @@ def fit_power_law(sizes: npt.ArrayLike, errors: npt.ArrayLike) -> PowerLaw:
     x, y = np.log(sizes), np.log(errors)
     _refuse_floor(sizes, x, y)
     slopes, intercepts = np.polyfit(x, y, 1)
-    exponent, reach = _mean_and_reach(slopes)
+    exponent, reach = mean_and_reach(slopes)
     # Centred and scaled, so that the quadratic fit is well conditioned.
     half = float(x[-1] - x[0]) / 2
     bends = np.polyfit((x - x.mean()) / half, y, 2)[0]
-    bend, bend_reach = _mean_and_reach(bends)
+    bend, bend_reach = mean_and_reach(bends)
     round_off = 1e-12 * (1.0 + np.abs(y).max())
     return PowerLaw(
         exponent=exponent,
@@ -159,8 +167,18 @@ def _checked_sizes(sizes):
     return sizes
 
 
-def _mean_and_reach(numbers, confidence=CONFIDENCE):
-    """Return the mean over the seeds and the half-width of its interval, by Student's t."""
+def mean_and_reach(numbers: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    r"""Return the mean of independent numbers (n,) and the half-width of its interval.
+
+    .. math:: \bar x, \qquad t_{(1 + c)/2,\, n - 1} \, s / \sqrt n
+
+    Source: Student (1908).
+
+    Example:
+        >>> mean, reach = mean_and_reach(np.array([1.0, 2.0, 3.0]))
+        >>> mean, round(reach, 3)
+        (2.0, 2.484)
+    """
     quantile = stats.t.ppf((1 + confidence) / 2, len(numbers) - 1)
     return float(numbers.mean()), float(quantile * numbers.std(ddof=1) / len(numbers) ** 0.5)
 
@@ -171,8 +189,8 @@ def _refuse_floor(sizes, x, y):
     before, at_end = (
         np.polyfit(x[part], y[part], 1)[0] for part in (slice(few), slice(-few, None))
     )
-    slope, reach = _mean_and_reach(before, SURE)
-    excess, excess_reach = _mean_and_reach(at_end - before / 4, SURE)
+    slope, reach = mean_and_reach(before, SURE)
+    excess, excess_reach = mean_and_reach(at_end - before / 4, SURE)
     if slope + reach < 0 and excess - excess_reach > 0:
         raise ValueError(
             f"expected errors that fall by a power of the size, but they reach a floor near "
@@ -556,20 +574,14 @@ def _cells(methods, dimensions, points_counts, seeds, design, steps, rng):
         base = {"method": method, "dimension": int(dimension), "design": design}
         base |= {"points_count": int(count), "rng": int(rng)}
         base |= {"steps": int(steps)} if method in NETWORKS else {}
-        groups = [list(range(first, min(first + GROUP, seeds))) for first in range(0, seeds, GROUP)]
-        cells += [{**base, "seeds": group} for group in groups]
+        cells += [{**base, "seeds": group} for group in in_groups(seeds, GROUP)]
     return cells
 
 
 def _merged(cells, results):
     """Return the results of groups of seeds as one row for each method, dimension and size."""
-    rows = {}
-    for cell, result in zip(cells, results, strict=True):
-        head = {key: cell[key] for key in ("method", "dimension", "design", "points_count")}
-        row = rows.setdefault(tuple(head.values()), {**head, **{key: [] for key in COLUMNS}})
-        for column in COLUMNS:
-            row[column] = row[column] + result[column]
-    return ScalingSweep(rows=tuple(rows.values()))
+    heads = [{key: cell[key] for key in HEAD} for cell in cells]
+    return ScalingSweep(rows=joined_groups(heads, results))
 
 
 # The study of the book
@@ -716,7 +728,7 @@ def main(path: Path | None = None) -> None:
     """Run the study on all cores and store its table, by default in the package."""
     store_study(
         lambda store: study(store=store).rows,
-        Path(__file__).with_name("scaling.json") if path is None else path,
+        path,
         settings={"rng": 0, "seeds": SEEDS, "network_seeds": NETWORK_SEEDS, "study": STUDY},
         module=__name__,
         digits=7,

@@ -16,16 +16,22 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import stats
 from scipy.stats import qmc
 
 from gradnotes import targets as functions
+from gradnotes.arguments import check_number, check_whole
 from gradnotes.fitting import fit
 from gradnotes.kriging import krige
 from gradnotes.networks import MLP
-from gradnotes.regressions import check_number, check_whole
-from gradnotes.scaling import random_cosines
-from gradnotes.sweeps import cell_generator, load_table, run_cells, store_study
+from gradnotes.scaling import mean_and_reach, random_cosines
+from gradnotes.sweeps import (
+    cell_generator,
+    in_groups,
+    joined_groups,
+    load_table,
+    run_cells,
+    store_study,
+)
 
 FUNCTIONS = (
     "styblinski_tang",
@@ -441,20 +447,15 @@ def _cells(targets, learners, data, points_counts, seeds, conditions, rng):
             raise ValueError(f"expected targets of two variables for a field, and got {target!r}")
         check_whole("a number of points", count, 2)
         base = {"target": target, "learner": learner, "data": kind, "points_count": int(count)}
-        groups = [list(range(first, min(first + GROUP, seeds))) for first in range(0, seeds, GROUP)]
+        groups = in_groups(seeds, GROUP)
         cells += [{**base, **unusual, "seeds": group, "rng": int(rng)} for group in groups]
     return cells
 
 
 def _merged(cells, results):
     """Return the results of groups of seeds as one row for each setting."""
-    rows = {}
-    for cell, result in zip(cells, results, strict=True):
-        head = {key: {**CONDITIONS, **cell}[key] for key in HEAD}
-        row = rows.setdefault(tuple(head.values()), {**head, **{key: [] for key in result}})
-        for column, numbers in result.items():
-            row[column] = row[column] + numbers
-    return SobolevSweep(rows=tuple(rows.values()))
+    heads = [{key: {**CONDITIONS, **cell}[key] for key in HEAD} for cell in cells]
+    return SobolevSweep(rows=joined_groups(heads, results))
 
 
 # Comparisons
@@ -512,19 +513,13 @@ def paired_ratio(first: npt.ArrayLike, second: npt.ArrayLike) -> PairedRatio:
     if not all((np.isfinite(errors) & (errors > 0)).all() for errors in pair):
         raise ValueError("expected finite errors above 0; try leaving out a seed, in both")
     differences = np.log(pair[0]) - np.log(pair[1])
-    mean, reach = _mean_and_reach(differences)
+    mean, reach = mean_and_reach(differences)
     return PairedRatio(
         ratio=float(np.exp(mean)),
         interval=(float(np.exp(mean - reach)), float(np.exp(mean + reach))),
         wins=int((differences > 0).sum()),
         seeds=len(differences),
     )
-
-
-def _mean_and_reach(numbers):
-    """Return the mean over the seeds and the half-width of its interval, by Student's t."""
-    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, len(numbers) - 1)
-    return numbers.mean(), quantile * numbers.std(ddof=1) / len(numbers) ** 0.5
 
 
 def points_needed(counts: npt.ArrayLike, errors: npt.ArrayLike, level: npt.ArrayLike) -> np.ndarray:
@@ -694,7 +689,7 @@ def check_against_study(sweep: SobolevSweep) -> int:
                 f"{len(row['value'])}"
             )
         for quantity in QUANTITIES:
-            kept, reach = _mean_and_reach(np.log(stored[_head(row)][quantity]))
+            kept, reach = mean_and_reach(np.log(stored[_head(row)][quantity]))
             live = np.log(row[quantity]).mean()
             if not abs(live - kept) <= max(reach, np.log(1.1)):
                 raise ValueError(
@@ -710,7 +705,7 @@ def main(path: Path | None = None) -> None:
     """Run the study on all cores and store its table, by default in the package."""
     store_study(
         lambda store: study(store=store).rows,
-        Path(__file__).with_name("sobolev.json") if path is None else path,
+        path,
         settings={"rng": 0, "seeds": SEEDS, "study": STUDY},
         module=__name__,
         digits=4,

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from gradnotes.regressions import LinearProblem, LogisticProblem, check_whole
+from gradnotes.arguments import check_whole
+from gradnotes.regressions import LinearProblem, LogisticProblem
 from gradnotes.reuse import stale_gradient_bound
-from gradnotes.sweeps import cell_generator, load_table, run_cells, store_study
+from gradnotes.sweeps import cell_generator, in_groups, load_table, run_cells, store_study
 
 REGRESSIONS = {
     "linear": LinearProblem(dimension=20),
@@ -623,11 +624,11 @@ def _cells(problems, sizes, batches, samples, rng):
             "problem": problem,
             "n": int(n),
             "batch": batch,
-            "samples": list(range(first, min(first + GROUP, samples))),
+            "samples": group,
             "rng": int(rng),
         }
         for problem, n, batch in product(problems, sizes, batches)
-        for first in range(0, samples, GROUP)
+        for group in in_groups(samples, GROUP)
     ]
 
 
@@ -754,7 +755,7 @@ def main(path: Path | None = None) -> None:
     """Run the study on all cores and store its table, by default in the package."""
     store_study(
         lambda store: [{**row, **_first(row)} for row in study(store=store).rows],
-        Path(__file__).with_name("stopping.json") if path is None else path,
+        path,
         settings={"rng": 0, "kept": KEPT, "study": STUDY},
         module=__name__,
         digits=6,

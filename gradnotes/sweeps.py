@@ -179,6 +179,35 @@ def cell_generator(rng: int, **content) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([int(rng), *words]))
 
 
+def in_groups(count: int, size: int) -> list[list[int]]:
+    r"""Return the numbers from 0 to ``count - 1`` in lists of ``size``, the last maybe shorter.
+
+    Example:
+        >>> in_groups(5, 2)
+        [[0, 1], [2, 3], [4]]
+    """
+    return [list(range(first, min(first + size, count))) for first in range(0, count, size)]
+
+
+def joined_groups(heads: Sequence[dict], results: Sequence[dict]) -> tuple[dict, ...]:
+    r"""Return one row for each different head, with the lists of its results one after the other.
+
+    Args:
+        heads: What tells one setting from others; its groups of seeds have equal heads.
+        results: For each head, dicts of lists over the seeds of its group.
+
+    Example:
+        >>> joined_groups([{"n": 4}, {"n": 4}], [{"error": [0.1, 0.2]}, {"error": [0.3]}])
+        ({'n': 4, 'error': [0.1, 0.2, 0.3]},)
+    """
+    rows = {}
+    for head, result in zip(heads, results, strict=True):
+        row = rows.setdefault(tuple(head.values()), {**head, **{name: [] for name in result}})
+        for name, numbers in result.items():
+            row[name] = row[name] + numbers
+    return tuple(rows.values())
+
+
 # Parts of a store
 
 
@@ -329,7 +358,7 @@ def save_table(
 
 def store_study(
     study: Callable[[Path], Iterable[dict]],
-    path: str | os.PathLike,
+    path: str | os.PathLike | None,
     *,
     settings: dict,
     module: str,
@@ -341,7 +370,7 @@ def store_study(
 
     Args:
         study: Takes this folder, as the ``store`` of :func:`run_cells`, and returns the rows.
-        path: The file, as for :func:`save_table`.
+        path: The file, as for :func:`save_table`; None takes the one that comes with the package.
         settings: The arguments of the study.
         module: The name of its module.
         digits: How many significant digits are kept of each number that is not whole.
@@ -362,6 +391,8 @@ def store_study(
         wrote thirds.json with 1 rows
         [{'third': 0.333, 'x': 1}]
     """
+    if path is None:
+        path = Path(gradnotes.__file__).with_name(f"{module.rpartition('.')[2]}.json")
     path = Path(path)
     # Parts of other code are of no use; under another name they are not in the way either.
     store = Path("_build") / "studies" / f"{path.stem}-{source_hash([module])}"

@@ -358,6 +358,14 @@ def test_each_row_has_all_sizes_for_all_peers(record):
         assert {len(names) for names in found.values()} == {peers}, name
 
 
+def test_the_row_of_grading_has_all_its_notebooks(record):
+    import row_grading
+
+    records = record["rows"]["grading"]["records"]
+    assert [each["notebook"] for each in records] == list(row_grading.KINDS)
+    assert all(0 < each["low"] <= each["seconds"] <= each["high"] < 60 for each in records)
+
+
 def test_the_row_of_the_monitor_has_all_its_contestants(record):
     import row_monitor
 

@@ -2,16 +2,22 @@
 
 import time
 from dataclasses import FrozenInstanceError
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import sympy as sp
 
+from gradnotes import checks
 from gradnotes.checks import (
     CheckResult,
+    check_difference_weights,
+    check_first_wrong_step,
+    check_hidden_wave,
     check_largest,
     check_same_data,
     check_same_expression,
+    check_slope_bound,
     check_taylor_coefficient,
 )
 from gradnotes.counterexamples import prescribed_slopes
@@ -158,6 +164,16 @@ def test_a_coefficient_passes_in_every_form():
     for wrong in (2 * second, -second, a**2 / 2, second + sp.Rational(1, 10**30), sp.Abs(second)):
         results = [check_taylor_coefficient(wrong, expression, X, 2, rng=seed) for seed in SEEDS]
         assert not any(result.passed for result in results)
+
+
+def test_no_message_tells_which_symbols_a_coefficient_does_without():
+    a, b = sp.symbols("a b", real=True)
+    expression = sp.exp(a * X + b * X**2)
+    for wrong in (a * b, b, a + b):
+        result = check_taylor_coefficient(wrong, expression, X, 1, rng=0)
+        assert "it has the wrong value at a = " in result.message
+    assert check_taylor_coefficient(a + b - b, expression, X, 1, rng=0).passed
+    assert check_taylor_coefficient(1, sp.cos(a * X), X, 0, rng=0).passed
 
 
 def test_a_degree_and_a_coefficient_that_do_not_fit():
@@ -358,6 +374,337 @@ def test_wrong_ranges_are_refused(parameters):
 def test_an_expression_without_a_largest_size_is_refused(expression, domain, words):
     with pytest.raises(ValueError, match=words):
         check_largest(A, expression, X, domain, {A: (1, 2)}, rng=0)
+
+
+# The slope of a residual between two of its zeros
+
+
+FACTOR = sp.Rational(4, 3)
+CURVATURE, LENGTH, PLACE = PIECE = sp.symbols("M h t", real=True)
+MIDDLE = (PLACE**2 + (1 - PLACE) ** 2) / 2
+LEFT = PLACE - 2 + 2 * sp.sqrt((1 - PLACE) ** 2 + HALF)
+BEST = {
+    "neither": MIDDLE,
+    "left": sp.Min(PLACE, LEFT),
+    "right": sp.Min(1 - PLACE, LEFT.subs(PLACE, 1 - PLACE)),
+    "both": sp.Min(PLACE, 1 - PLACE, (sp.sqrt(1 + 4 * MIDDLE) - 1) / 2),
+}
+SIMPLE = {
+    "neither": MIDDLE,
+    "left": sp.Min(PLACE, MIDDLE),
+    "right": sp.Min(1 - PLACE, MIDDLE),
+    "both": sp.Min(PLACE, 1 - PLACE, MIDDLE),
+}
+
+
+def bound(shape, zero_slopes, rng=0, factor=FACTOR):
+    answer = CURVATURE * LENGTH * shape
+    return check_slope_bound(answer, PIECE, zero_slopes=zero_slopes, factor=factor, rng=rng)
+
+
+@pytest.mark.parametrize("ends", BEST)
+@pytest.mark.parametrize("t", [*np.linspace(0.0, 1.0, 41), 0.001, 0.999])
+def test_the_steepest_slope_is_the_one_of_the_closed_form(ends, t):
+    low, high = checks._steepest(Fraction(t), ends)
+    exact = float(BEST[ends].subs(PLACE, sp.Rational(t)))
+    assert 0 <= high - low <= Fraction(1, 2**60)
+    assert float(low) == pytest.approx(exact, rel=1e-12, abs=1e-15)
+
+
+def random_slope(generator, ends, n=400):
+    """A random slope profile for M = h = 1, which fits the ends and has integral zero."""
+    s = np.linspace(0, 1, n + 1)
+    both = []
+    for _ in range(40):
+        jumps = generator.integers(2, 9)
+        signs = generator.choice([-1.0, 1.0, generator.uniform(-1, 1)], jumps)
+        curvature = signs[
+            np.minimum(
+                (generator.permutation(jumps)[0] + s[:-1] * jumps).astype(int) % jumps, jumps - 1
+            )
+        ]
+        slope = np.concatenate([[0.0], np.cumsum(curvature) / n])
+        slope += 0.0 if ends in ("left", "both") else generator.uniform(-1, 1)
+        if ends in ("right", "both"):
+            slope = np.clip(slope, s - 1, 1 - s)
+        both.append(slope)
+    area = [np.trapezoid(slope, s) for slope in both]
+    up, down = both[int(np.argmax(area))], both[int(np.argmin(area))]
+    share = min(area) / (min(area) - max(area))
+    return s, share * up + (1 - share) * down
+
+
+@pytest.mark.parametrize("ends", BEST)
+def test_no_random_residual_is_steeper(ends):
+    generator = np.random.default_rng(0)
+    exact = sp.lambdify(PLACE, BEST[ends], "numpy")
+    largest = 0.0
+    for _ in range(300):
+        s, slope = random_slope(generator, ends)
+        curvature = np.abs(np.diff(slope)) * (len(s) - 1)
+        assert curvature.max() <= 1 + 1e-9
+        assert abs(np.trapezoid(slope, s)) < 1e-12
+        inner = slice(10, -10)
+        ratio = np.abs(slope[inner]) / exact(s[inner])
+        assert ratio.max() <= 1 + 1e-9
+        largest = max(largest, ratio.max())
+    assert largest > 0.3
+
+
+@pytest.mark.parametrize("ends", BEST)
+@pytest.mark.parametrize("rng", [0, 1, np.random.default_rng(2)], ids=str)
+def test_the_best_bound_and_a_simple_one_pass(ends, rng):
+    for shape in (BEST[ends], SIMPLE[ends], FACTOR * BEST[ends]):
+        result = bound(shape, ends, rng)
+        assert result.passed, str(result)
+    assert "at 24 random places it holds" in result.message
+    smaller = BEST[ends] * (1 - sp.Rational(1, 10**12))
+    larger = BEST[ends] * (FACTOR + sp.Rational(1, 10**12))
+    assert "a residual with these properties is steeper" in bound(smaller, ends, rng).message
+    assert "more than 1.33333 times" in bound(larger, ends, rng).message
+    assert bound(larger, ends, rng, factor=1.34).passed
+
+
+@pytest.mark.parametrize(
+    ("shape", "ends"),
+    [
+        (MIDDLE, "left"),
+        (PLACE, "left"),
+        (HALF, "neither"),
+        (SIMPLE["left"], "right"),
+        (SIMPLE["both"], "left"),
+        (SIMPLE["left"], "both"),
+        (PLACE / 2, "left"),
+        (MIDDLE * LENGTH, "neither"),
+        (PLACE * (1 - PLACE), "both"),
+    ],
+)
+def test_no_wrong_bound_passes_under_any_seed(shape, ends):
+    assert not any(bound(shape, ends, seed).passed for seed in range(10))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_bound_is_tried_close_to_both_ends(seed):
+    near = sp.Rational(1, 900)
+    for close in (sp.Lt(PLACE, near), sp.Gt(PLACE, 1 - near)):
+        assert not bound(sp.Piecewise((0, close), (MIDDLE, True)), "neither", seed).passed
+
+
+def test_a_bound_names_its_faults():
+    assert "it has no finite real value" in bound(sp.log(-PLACE), "left").message
+    assert bound(X, "left").message == "it holds x, expected only M, h, t"
+    with pytest.raises(ValueError, match="expected three variables"):
+        check_slope_bound(X, X, zero_slopes="left", factor=2, rng=0)
+    with pytest.raises(ValueError, match="expected zero_slopes among"):
+        bound(MIDDLE, "top")
+    for factor in (1, 0.5, sp.oo, X):
+        with pytest.raises(ValueError, match="expected a finite factor above 1"):
+            bound(MIDDLE, "neither", factor=factor)
+
+
+# Weights that estimate a slope
+
+
+def exact_weights(offsets):
+    """The weights that are right for all polynomials of a degree below their number."""
+    n = len(offsets)
+    powers = sp.Matrix(n, n, lambda k, j: sp.Rational(offsets[j]) ** k)
+    return list(powers.LUsolve(sp.Matrix([int(k == 1) for k in range(n)])))
+
+
+def weights_check(weights, offsets, order, rng=0):
+    return check_difference_weights(weights, offsets, order=order, rng=rng)
+
+
+@pytest.mark.parametrize("offsets", [[0, 1], [0, 1, 3], [1, 2, 5], [0, -2, -3, -4], [-1, 0, 2]])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_of_exact_weights_is_one_less_than_their_number(offsets, seed):
+    right, order = exact_weights(offsets), len(offsets) - 1
+    for form in (right, tuple(map(Fraction, right)), [sp.sqrt(w**2) * sp.sign(w) for w in right]):
+        assert weights_check(form, offsets, order, seed).passed
+    assert not weights_check(right, offsets, order + 1, seed).passed
+    other = exact_weights([offset + 1 for offset in offsets])
+    for wrong in (
+        [-w for w in right],
+        [w / 2 for w in right],
+        right[::-1],
+        other,
+        [0] * len(right),
+    ):
+        assert wrong == right or not weights_check(wrong, offsets, order, seed).passed, wrong
+
+
+def test_weights_in_halves_pass_as_decimals_and_thirds_do_not():
+    assert weights_check([-1.5, 2.0, -0.5], [0, 1, 2], 2).passed
+    assert weights_check(np.array([-1.5, 2.0, -0.5]), [0, 1, 2], 2).passed
+    rounded = [float(w) for w in exact_weights([0, 1, 3])]
+    result = weights_check(rounded, [0, 1, 3], 2)
+    assert "are the weights rounded?" in result.message
+    # In the last digit of an irrational number, nothing is rounded that counts.
+    scaled = [sp.sqrt(2) * w / sp.sqrt(2) for w in exact_weights([0, 1, 3])]
+    assert weights_check(scaled, [0, 1, 3], 2).passed
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ([1, 1, 1], "falls with no order, and 2 is asked for; it is not exact for constants"),
+        ([-1, 0, 1], "falls with no order, and 2 is asked for; it is not exact for straight lines"),
+        ([-1, 1, 0], "falls with order 1, and 2 is asked for; it is not exact for parabolas"),
+        ([-1, 1], "expected 3 weights, one for each offset, got 2"),
+        ([-1, 1, sp.oo], "a weight is not a finite real number"),
+        ([-1, 1, float("nan")], "a weight is not a finite real number"),
+        ([-1, 1, X], "a weight is not a finite real number"),
+        ([-1, 1, 10**4000], "a weight is not a finite real number"),
+        ([-1, 1, ...], "there is no answer yet"),
+    ],
+)
+def test_wrong_weights_are_told_what_they_miss(weights, words):
+    result = weights_check(weights, [0, 1, 2], 2)
+    assert not result.passed
+    assert words in result.message
+    assert "order 3 is" not in weights_check([-1, 1, 0], [0, 1, 2], 2).message
+
+
+def test_what_are_no_weights_or_offsets_is_an_error():
+    for weights in ("-1, 1", 3, X, {1: 2}):
+        with pytest.raises(TypeError, match="expected a list of numbers"):
+            weights_check(weights, [0, 1], 1)
+    with pytest.raises(TypeError, match="got str"):
+        weights_check(["-1", "1"], [0, 1], 1)
+    for offsets in ([0, 0], [1]):
+        with pytest.raises(ValueError, match="expected two different offsets or more"):
+            weights_check([1, 1], offsets, 1)
+    for order in (0, True, 1.0):
+        with pytest.raises(ValueError, match=f"expected a whole order >= 1, got {order}"):
+            weights_check([-1, 1], [0, 1], order)
+
+
+# A hidden wave, and a proof
+
+
+THIRDS = [sp.Rational(k, 3) for k in range(6)]
+
+
+@pytest.mark.parametrize(
+    "frequency", [3 * sp.pi, -6 * sp.pi, 9 * sp.acos(-1), sp.Rational(3) * sp.pi]
+)
+def test_a_wave_that_hides_passes(frequency):
+    assert check_hidden_wave(frequency, THIRDS).passed
+    assert check_hidden_wave(frequency, [Fraction(k, 3) for k in range(6)]).passed
+
+
+@pytest.mark.parametrize(
+    ("frequency", "words"),
+    [
+        (0, "the wave is zero everywhere, and so is its slope"),
+        (sp.pi / 10**60, "the wave is zero everywhere"),
+        (3, "at x = 0.333333 the wave has the value 0.841"),
+        (-sp.pi / 2, "at x = 0.333333 the wave has the value -0.5"),
+        (9.42477796076938, "at x = 0.333333 the wave has the value"),
+        (sp.pi, "at x = 0.333333 the wave has the value 0.866"),
+        (sp.oo, "it is not a finite real number"),
+        (sp.nan, "it is not a finite real number"),
+        (sp.I * sp.pi, "it is not a finite real number"),
+        (3 * sp.pi * X, "expected a number, got an expression in x"),
+        (..., "there is no answer yet"),
+    ],
+)
+def test_a_wave_that_shows_is_told_where(frequency, words):
+    result = check_hidden_wave(frequency, THIRDS)
+    assert not result.passed
+    assert words in result.message
+
+
+def test_a_wave_needs_points():
+    with pytest.raises(ValueError, match="at least one point"):
+        check_hidden_wave(sp.pi, np.empty((0, 1)))
+    # The float next to a third is no third.
+    assert not check_hidden_wave(3 * sp.pi, [[1 / 3]]).passed
+
+
+@pytest.mark.parametrize("answer", [3, 3.0, sp.Integer(3), np.int64(3), sp.Float(3)])
+def test_the_first_wrong_step_passes(answer):
+    assert check_first_wrong_step(answer, [3, 5], 6).passed
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (1, "this step follows from what stands before it"),
+        (4, "a step before this one does not follow either"),
+        (5, "a step before this one does not follow either"),
+        (0, "expected the number of a step, from 1 to 6"),
+        (7, "expected the number of a step, from 1 to 6"),
+        (2.5, "expected the number of a step, from 1 to 6"),
+        (sp.nan, "expected the number of a step, from 1 to 6"),
+        (10**4000, "expected the number of a step, from 1 to 6"),
+        (X, "expected the number of a step, from 1 to 6"),
+        (..., "there is no answer yet"),
+    ],
+)
+def test_another_step_is_not_told_which_is_right(answer, words):
+    result = check_first_wrong_step(answer, [3, 5], 6)
+    assert (result.passed, result.message) == (False, words)
+
+
+def test_a_proof_has_a_wrong_step():
+    for wrong in ([], [0], [7]):
+        with pytest.raises(ValueError, match="expected wrong steps between 1 and 6"):
+            check_first_wrong_step(1, wrong, 6)
+    with pytest.raises(TypeError, match="got str"):
+        check_first_wrong_step("3", [3], 6)
+
+
+# Exact points, blanks and giants
+
+
+def test_points_may_be_exact_fractions():
+    at = [sp.Rational(1, 3), sp.Rational(1, 2), Fraction(7, 5), 4]
+    for points in (at, tuple(at)):
+        assert same_data(SinPi(60 * X), points=points).passed
+        assert "at x = 0.333333 the values differ" in same_data(SinPi(4 * X), points=points).message
+    with pytest.raises(ValueError, match="domain"):
+        same_data(SinPi(60 * X), points=[sp.Rational(100, 3)])
+
+
+def test_a_place_without_an_answer_does_not_pass_and_is_no_error():
+    results = [
+        same(...),
+        check_largest(..., A * X, X, (0, 1), {A: (1, 2)}, rng=0),
+        check_taylor_coefficient(..., sp.exp(A * X), X, 1, rng=0),
+        check_same_data(..., BASE, POINTS, least_slope_difference=1),
+        check_slope_bound(..., PIECE, zero_slopes="left", factor=2, rng=0),
+        check_difference_weights(..., [0, 1], order=1, rng=0),
+        check_hidden_wave(..., THIRDS),
+        check_first_wrong_step(..., [3], 6),
+    ]
+    assert {str(result) for result in results} == {"not yet: there is no answer yet"}
+
+
+TOWER = sp.Pow(9, sp.Pow(9, 9, evaluate=False), evaluate=False)
+GIANTS = {
+    "tower": TOWER,
+    "tower in a sum": sp.Add(X, TOWER, evaluate=False),
+    "power of a fraction": sp.Pow(sp.Rational(1, 9), 50_000, evaluate=False),
+    "small tower": sp.Pow(TOWER, -1, evaluate=False),
+    "tower of towers": sp.Pow(9, TOWER, evaluate=False),
+    "fraction": sp.Rational(1, 3**10_000),
+    "decimal": sp.Float((0, 1, 400_000_000, 1)),
+    "complex power": sp.Pow(3 * sp.I, 10**9, evaluate=False),
+}
+
+
+@pytest.mark.parametrize("giant", GIANTS.values(), ids=GIANTS)
+def test_a_giant_number_is_refused_at_once(giant):
+    start = time.process_time()
+    words = "it holds a number of more than 10000 binary digits; try a smaller one"
+    assert same(giant).message == words
+    assert check_slope_bound(giant, PIECE, zero_slopes="left", factor=2, rng=0).message == words
+    assert check_hidden_wave(giant, THIRDS).message == words
+    assert not weights_check([giant, 1], [0, 1], 1).passed
+    assert not check_first_wrong_step(giant, [3], 6).passed
+    assert time.process_time() - start < 5.0
 
 
 # Messages, time and errors

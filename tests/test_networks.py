@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
+from gradnotes.arguments import make_generator
 from gradnotes.derivatives import Sine
-from gradnotes.networks import MLP, make_generator
+from gradnotes.networks import MLP
 
 torch.set_num_threads(1)
 
