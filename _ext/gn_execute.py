@@ -124,12 +124,17 @@ class Results:
                 number = begun[-1] if begun else 0
                 raise ExtensionError(_failure(notebook, number, name, error)) from error
         seconds = time.monotonic() - start
+        notebook.metadata["seconds"] = seconds
         self.folder.mkdir(parents=True, exist_ok=True)
         target = self.path(self.key(notebook))
         partial = target.with_suffix(".partial")
         nbformat.write(notebook, partial)
         os.replace(partial, target)
         return seconds
+
+    def seconds(self, key):
+        """How long the run took that gave the results of that name."""
+        return json.loads(self.path(key).read_text(encoding="utf8"))["metadata"].get("seconds")
 
     def forget_old(self, used):
         """Delete results that no page has used for a month."""
@@ -220,6 +225,12 @@ def run_missing(app, env, docnames):
     _RESULTS.forget_old(set(env.gn_keys.values()))
     if failures:
         raise ExtensionError("\n\n".join(failures))
+
+
+def run_times(env):
+    """Give the pages that are notebooks, each with the seconds that its last run took."""
+    found = {name: _RESULTS.seconds(key) for name, key in env.gn_keys.items() if key}
+    return {name: seconds for name, seconds in found.items() if seconds is not None}
 
 
 def setup(app):
