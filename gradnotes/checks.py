@@ -6,7 +6,7 @@ answer that is still ``...``, or of another kind than is asked for, does not pas
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -15,6 +15,7 @@ from itertools import islice, pairwise
 import numpy as np
 import numpy.typing as npt
 import sympy as sp
+from sympy.core.evalf import PrecisionExhausted
 
 from gradnotes.arguments import make_generator
 from gradnotes.expressions import DIGITS, check_expression, check_points, check_variables, exactly
@@ -146,8 +147,11 @@ def _positive(number) -> float:
 
 
 def _fault_in_size(answer, target, largest) -> str:
+    ((low, high),) = target.domain
+    if not answer.domain[0][0] <= low < high <= answer.domain[0][1]:
+        return "the answer has no finite real value on the whole domain"
     # Equal steps would not see a wave that is zero at each of them.
-    places = np.random.default_rng(0).uniform(*target.domain[0], (20_000, 1))
+    places = np.random.default_rng(0).uniform(low, high, (20_000, 1))
     wanted = target.value(places)
     try:
         apart = np.abs(answer.value(places) - wanted)
@@ -179,7 +183,7 @@ def _fault_in_data(answer, target, points, least) -> str:
     x = sp.Symbol(answer.variables[0].name, real=True)
     own, other = (side.expression.xreplace({side.variables[0]: x}) for side in (answer, target))
     difference, (low, high) = own - other, answer.domain[0]
-    number, slope = exactly(difference, [x]), exactly(difference.diff(x), [x])
+    number, slope = _evaluated(difference, [x]), _evaluated(_slope(difference, x), [x])
     for point in points:
         fault = _fault_in_value(number(point) if low <= point <= high else None)
         if fault:
@@ -192,6 +196,14 @@ def _fault_in_data(answer, target, points, least) -> str:
         if fault:
             return f"at {x} = {float(point):g} {fault}"
     return ""
+
+
+def _slope(expression, x) -> sp.Expr:
+    """Differentiate, with whole parts as constants; where these jump, quotients are the witness."""
+    expression = expression.replace(sp.Mod, lambda p, q: p - q * sp.floor(p / q))
+    constants = {part: sp.Dummy(real=True) for part in expression.atoms(sp.floor, sp.ceiling)}
+    parts = {constant: part for part, constant in constants.items()}
+    return expression.xreplace(constants).diff(x).xreplace(parts)
 
 
 def _fault_in_value(apart) -> str:
@@ -261,7 +273,7 @@ def check_same_expression(
     answer, fault = _read(answer, variables)
     if fault:
         return CheckResult(passed=False, message=fault)
-    number = exactly(_by_name(answer, variables), variables)
+    number = _evaluated(_by_name(answer, variables), variables)
     for place, right in _places(_by_name(expected, variables), variables, generator):
         left = number(*place)
         where = ", ".join(f"{v} = {p}" for v, p in zip(variables, place, strict=True))
@@ -325,7 +337,7 @@ def check_largest(
     answer, fault = _read(answer, names)
     if fault:
         return CheckResult(passed=False, message=fault)
-    number = exactly(_by_name(answer, names), names)
+    number = _evaluated(_by_name(answer, names), names)
     for _ in range(_TRIALS):
         place = [sp.Rational(Fraction(generator.uniform(*pair))) for pair in ranges]
         drawn = dict(zip(parameters, place, strict=True))
@@ -481,7 +493,7 @@ def check_slope_bound(
     answer, fault = _read(answer, variables)
     if fault:
         return CheckResult(passed=False, message=fault)
-    number, pieces = exactly(_by_name(answer, variables), variables), _pieces(generator)
+    number, pieces = _evaluated(_by_name(answer, variables), variables), _pieces(generator)
     for place in pieces:
         fault = _fault_in_bound(number, place, zero_slopes, factor)
         if fault:
@@ -493,12 +505,13 @@ def check_slope_bound(
 
 
 def _pieces(generator) -> list[tuple]:
-    """Give places all over the piece, the ends and the middle first, with drawn M and h."""
+    """Give places all over the piece, ends and middle first, with M and h drawn of all sizes."""
     places = [1, 1008, 505, *range(25, 1008, 24)]
     numerators = generator.integers(1, 1009, (len(places), 2)).tolist()
+    units = [sp.Rational(4, 1009) * sp.Integer(1000) ** power for power in (-1, 0, 1)]
     return [
-        (sp.Rational(4 * m, 1009), sp.Rational(4 * h, 1009), sp.Rational(n, 1009))
-        for n, (m, h) in zip(places, numerators, strict=True)
+        (units[i % 3] * m, units[i // 3 % 3] * h, sp.Rational(n, 1009))
+        for i, (n, (m, h)) in enumerate(zip(places, numerators, strict=True))
     ]
 
 
@@ -759,6 +772,35 @@ def check_first_wrong_step(
     early = "this step follows from what stands before it"
     late = "a step before this one does not follow either"
     return CheckResult(passed=False, message=late if whole > min(wrong) else early)
+
+
+def _evaluated(expression, variables) -> Callable:
+    """Give what :func:`exactly` gives, where a Max or a Min has a zero in another form as well.
+
+    SymPy orders no zeros that it does not see. There, all arguments are evaluated one by one.
+    """
+    number = exactly(expression, variables)
+
+    def evaluate(*place) -> sp.Expr | None:
+        try:
+            return number(*place)
+        except PrecisionExhausted:
+            return None  # a whole part at a jump
+        except ValueError:
+            largest = {}
+        parts = [part for part in sp.postorder_traversal(expression) if _is_extreme(part)]
+        for part in parts:
+            sizes = [exactly(side.xreplace(largest), variables)(*place) for side in part.args]
+            if None in sizes:
+                return None
+            largest[part] = (max if isinstance(part, sp.Max) else min)(sizes)
+        return exactly(expression.xreplace(largest), variables)(*place)
+
+    return evaluate
+
+
+def _is_extreme(part) -> bool:
+    return isinstance(part, sp.Max | sp.Min)
 
 
 def _places(expected, variables, generator) -> list[tuple[list, sp.Expr]]:

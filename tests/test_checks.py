@@ -225,8 +225,8 @@ def test_even_ripples_pass_up_to_their_slope_and_odd_ones_fail(seed):
         (sp.Max(0, 40 * SinPi(2 * X)), "at x = 0 the answer has a kink or a jump"),
         (SinPi(4 * X) + 100 * sp.Abs(SinPi(X)), "at x = 0 the answer has a kink or a jump"),
         (20 * X * sp.Piecewise((0, sp.Eq(SinPi(X), 0)), (1, True)), "has a kink or a jump"),
-        (20 * (X - sp.floor(X + HALF)), "at x = 0 the slope cannot be told"),
-        (20 * (sp.Mod(X + HALF, 1) - HALF), "at x = 0 the slope cannot be told"),
+        (20 * (X - sp.floor(X)), "at x = 1 the answer has a kink or a jump"),
+        (20 * sp.Mod(X, 1), "at x = 1 the answer has a kink or a jump"),
         (SinPi(4 * X) * (1 + sp.I), "at x = 0 the slope cannot be told"),
         (SinPi(4 * X) + sp.log(X), "at x = 0 the answer has no finite real value"),
         (SinPi(4 * X) * sp.sqrt(X - 4), "at x = 0 the slope cannot be told"),
@@ -256,6 +256,13 @@ def test_a_ripple_in_branches_needs_a_slope_at_the_points_only():
     result = same_data(in_branches(0))
     assert result.message == "at x = 1 the answer has a kink or a jump, and so no slope"
     assert same_data(in_branches(0), points=[[0.0]]).passed
+
+
+@pytest.mark.parametrize("whole", [sp.floor(X + HALF), X - sp.Mod(X + HALF, 1) + HALF], ids=str)
+def test_a_sawtooth_has_a_slope_between_its_jumps(whole):
+    assert same_data(10 * (X - whole)).passed
+    result = same_data(10 * (X - whole), least=11)
+    assert result.message == "at x = 0 the slopes differ by 10, and at least 11 is asked for"
 
 
 def test_float_points_are_exact_fractions():
@@ -302,9 +309,10 @@ def test_the_answer_can_be_asked_to_stay_near():
     swollen = SinPi(400 * X) / 100 * (1 + 5 * sp.exp(-((3 * X - 13.5) ** 2)))
     far = Target(BASE.expression + swollen, X, (0, 8))
     assert "at most 0.01 is asked for" in check_same_data(far, BASE, POINTS, **options).message
-    short = Target(fast.expression, X, (0, 7.5))
-    result = check_same_data(short, BASE, POINTS[:3], **options)
-    assert result.message == "the answer has no finite real value on the whole domain"
+    for domain in ((0, 7.5), (0, 8 - 1e-9), (1e-9, 8)):  # the last two end between all places
+        short = Target(fast.expression, X, domain)
+        result = check_same_data(short, BASE, POINTS[1:3], **options)
+        assert result.message == "the answer has no finite real value on the whole domain"
 
 
 def test_a_largest_difference_needs_a_finite_domain():
@@ -518,6 +526,51 @@ def test_a_wrong_bound_is_told_how_far_it_is_off(shape, words):
     result = bound(shape, "left")
     assert not result.passed
     assert words in result.message
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_bound_is_tried_on_each_part_of_the_piece_and_at_all_sizes(seed):
+    for low in range(9):
+        start, end = sp.Rational(low, 10), sp.Rational(low + 1, 10) + HALF / 100
+        hole = (PLACE - start) * (PLACE - end) < 0
+        assert not bound(sp.Piecewise((0, hole), (MIDDLE, True)), "neither", seed).passed
+    for wrong in (
+        sp.Piecewise((CURVATURE, CURVATURE > 4), (1, True)),
+        sp.Piecewise((LENGTH, LENGTH > 4), (1, True)),
+        1 + sp.Rational(1, 1000) / (CURVATURE * LENGTH),
+        sp.Min(1, 100 / (CURVATURE * LENGTH)),
+    ):
+        assert not bound(MIDDLE * wrong, "neither", seed).passed
+
+
+ZEROS = {
+    "waves": sp.sin(PLACE) ** 2 + sp.cos(PLACE) ** 2 - 1,
+    "brackets": PLACE * (1 - PLACE) + PLACE**2 - PLACE,
+}
+
+
+@pytest.mark.parametrize("zero", ZEROS.values(), ids=ZEROS)
+def test_a_largest_of_a_zero_in_another_form_is_evaluated(zero):
+    """SymPy refuses to order a number that it cannot tell from zero."""
+    for shape in (sp.Max(zero, MIDDLE), sp.Max(MIDDLE, sp.Min(zero, 1)), MIDDLE + sp.Max(0, zero)):
+        assert bound(shape, "neither").passed, shape
+        assert not bound(shape / 2, "neither").passed
+    assert check_same_expression(sp.Min(zero, 1) + PLACE, PLACE, PLACE, rng=0).passed
+    assert not check_same_expression(sp.Max(zero, PLACE), PLACE, PLACE, rng=0).passed
+
+
+def test_a_wave_that_is_cut_off_is_steep_at_its_zeros():
+    wave = 5 * sp.sin(4 * sp.pi * X)
+    cut = sp.Min(HALF, sp.Max(-HALF, wave))
+    assert same_data(cut).passed
+    assert "at x = 0 the slopes differ by 62.8" in same_data(cut, least=63).message
+    assert "has a kink or a jump" in same_data(sp.Max(0, wave)).message
+
+
+def test_a_whole_part_that_cannot_be_told_does_not_pass():
+    whole = sp.floor(1009 * X) - 1009 * X  # a jump at each place that is tried
+    result = check_same_expression(X + whole, X, X, rng=0)
+    assert "it has no finite real value at x = " in result.message
 
 
 def test_a_bound_names_its_faults():
