@@ -600,7 +600,9 @@ def test_targets_arrays_tuples_and_matrices_come_back():
         (x,),
         target.domain,
     )
-    for answer in ((1, 2), np.array([1, 2]), sp.Matrix([1, 2]), np.array([1.0, 2.0])):
+    exact = [sp.Integer(1), sp.Integer(2)]
+    rows = (np.array(exact), sp.Tuple(*exact), sp.Matrix(exact), sp.Matrix([exact]))
+    for answer in ((1, 2), np.array([1, 2]), np.array([1.0, 2.0]), *rows):
         assert gn_answers.decode(gn_answers.encode(answer)) == [1, 2]
     assert gn_answers.decode(gn_answers.encode(np.float64(0.5))) == 0.5
     assert gn_answers.decode(gn_answers.encode(None)) is ...

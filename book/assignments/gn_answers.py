@@ -78,10 +78,10 @@ def _encode(answer, count, depth):
             raise NoAnswerError(f"the text has more than {LETTERS} letters")
         return ["text", str(answer)]
     if isinstance(answer, np.ndarray):
-        if answer.size > PARTS or answer.dtype == object:
+        if answer.size > PARTS:
             raise NoAnswerError(f"expected an array of at most {PARTS} numbers; try a list")
         return inner(answer.tolist())
-    if isinstance(answer, list | tuple):
+    if isinstance(answer, list | tuple | sp.Tuple):
         return ["list", *map(inner, islice(answer, PARTS + 1))]
     if isinstance(answer, Target):
         domain = [[low.hex(), high.hex()] for low, high in answer.domain]
