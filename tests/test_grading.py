@@ -86,6 +86,11 @@ if os.fork() == 0:
         time.sleep(300)
     time.sleep(300)
 """
+SILENT = """
+class Silent(Exception):
+    def __str__(self): raise RuntimeError("no")
+raise Silent()
+"""
 THREAD = """
 import threading, time
 threading.Thread(target=lambda: time.sleep(300), daemon=False).start()
@@ -148,6 +153,7 @@ SUBMISSIONS = {
         without("345"),
         "exit code",
     ),
+    "silent": ([SETUP, Q1, SILENT, *QUESTIONS[1:]], FULL, "graded"),
     "importerror": (["import no_such_package", SETUP, *QUESTIONS], FULL, "graded"),
     "patched": ([SETUP, *QUESTIONS, PATCHED], without("12345"), "graded"),
     "fork": ([SETUP, *QUESTIONS[:3], FORK, *QUESTIONS[3:]], FULL, "graded"),
@@ -268,6 +274,7 @@ def test_all_students_are_in_the_table(graded):
         ("endless", "- code cell 4: it was stopped after 3 seconds"),
         ("endless", "`slope_bound`: not right: there is no variable `slope_bound`."),
         ("sysexit", "- code cell 3: SystemExit: 3"),
+        ("silent", "- code cell 3: Silent"),
         ("importerror", "- code cell 1: ModuleNotFoundError: No module named 'no_such_package'"),
         ("tower", "`c_4`: not right: it holds a power of more than 4000 binary digits"),
         ("odd", "`c_4`: not right: it is no answer ("),
@@ -391,6 +398,9 @@ def test_points_given_by_hand_are_added_and_never_overwritten(tmp_path, instant)
         ("student,6,comment\nanna,nan,\n", "expected points from 0 to 4, got 'nan'"),
         ("student,6,comment\nanna,many,\n", "expected points from 0 to 4, got 'many'"),
         ("student,6,comment\nanna,1,\nanna,2,\n", "there are two rows of anna; keep one"),
+        ("student,6,comment\nanna,3,5,Good\n", "anna: expected 3 columns, and there are more"),
+        ("student,6,comment\nanna,3,Good, but\n", "try quotation marks around a comment"),
+        ('student,6,comment\nanna,3,"Good\nbert,1,"No\n', "is there a quotation mark"),
         ("name,6\nanna,5\n", "expected the columns"),
     ],
 )
@@ -405,12 +415,42 @@ def test_a_fault_in_the_points_given_by_hand_is_named_before_anything_runs(
     assert (tmp_path / "out" / "by_hand.csv").read_text(encoding="utf8") == rows
 
 
+def test_points_saved_in_another_encoding_are_no_crash(tmp_path, instant):
+    (tmp_path / "out").mkdir()
+    for encoding in ("cp1252", "utf16"):
+        saved = "student;6;comment\r\nanna;3;schön\r\n".encode(encoding)
+        (tmp_path / "out" / "by_hand.csv").write_bytes(saved)
+        with pytest.raises(gn_sets.SetError, match="expected a table in UTF-8"):
+            run(tmp_path, anna=[SETUP, Q1])
+        assert (tmp_path / "out" / "by_hand.csv").read_bytes() == saved
+
+
+def test_a_table_from_a_spreadsheet_keeps_its_empty_rows_and_its_long_comments(tmp_path, instant):
+    rows = [
+        "anna;3,5;line 1\x0bline 2\u2028line 3",
+        'bert;2;"one\ntwo"',
+        "'t Hooft;4;",
+        "'=1+1;1;",
+        ";;",
+        ";;",
+    ]
+    mine = "\r\n".join(["student;6;comment", *rows, ""])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "by_hand.csv").write_bytes(mine.encode())
+    names = ("anna", "bert", "'t Hooft", "=1+1")
+    found = run(tmp_path, **{name: [SETUP, Q1] for name in names})
+    given = {student: row["6"] for student, row in found.items()}
+    assert given == {"anna": "3.5", "bert": "2", "'t Hooft": "4", "'=1+1": "1"}
+    assert (tmp_path / "out" / "by_hand.csv").read_bytes() == mine.encode()
+    assert "one\ntwo" in (tmp_path / "out" / "feedback" / "bert.md").read_text("utf8")
+
+
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path, instant, monkeypatch):
-    keep, kept = gn_grade.Grading.keep, []
+    keep, kept, interrupts = gn_grade.Grading.keep, [], [KeyboardInterrupt]
 
     def interrupted(self, submission, result):
-        if len(kept) == 2:
-            raise KeyboardInterrupt
+        if len(kept) == 2 and interrupts:
+            raise interrupts.pop()
         kept.append(submission.student)
         keep(self, submission, result)
 
@@ -427,6 +467,85 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path, instant, monkeypa
     assert len(instant) - before <= 3
     assert not list((tmp_path / "out").rglob("*.begun"))
     assert not list((tmp_path / "out").rglob("*.new"))
+
+
+def test_what_runs_when_the_grader_is_interrupted_is_kept_and_stops_nobody(
+    tmp_path, instant, monkeypatch
+):
+    collect = gn_grade.collect
+    pressed = threading.Event()
+
+    def slow(sources, one):
+        if len(sources) == 3:
+            pressed.set()
+            time.sleep(0.5)
+        return collect(sources, one)
+
+    def pressing(jobs):
+        pressed.wait()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gn_grade, "collect", slow)
+    monkeypatch.setattr(gn_grade, "as_completed", pressing)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, anna=[SETUP, Q1, Q2])
+    assert table(tmp_path / "out")["anna"]["total"] == "12"
+    # Interrupted once more, while it waits for the end of what runs.
+    monkeypatch.setattr(gn_grade.ThreadPoolExecutor, "shutdown", interrupt_when_waiting)
+    pressed.clear()
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, bert=[SETUP, Q1, Q3])
+    monkeypatch.undo()
+    hand_in(tmp_path / "in", "carl", [SETUP])
+    grading = gn_grade.Grading(QUICK, tmp_path / "in", tmp_path / "out")
+    assert [one.student for one in grading.prepare()] == ["carl", "bert"]
+    for _ in range(gn_grade.TRIES):
+        assert grading.tries(grading.submissions[1], 1) <= gn_grade.TRIES
+
+
+def interrupt_when_waiting(self, wait=True, **_):
+    if wait:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "spoilt", ["", "[", "[]", "{}", '{"student": "anna"}', '{"student": []}', "[" * 100_000]
+)
+def test_a_result_that_something_has_spoilt_is_found_anew(tmp_path, instant, spoilt):
+    run(tmp_path, anna=[SETUP, Q1])
+    (tmp_path / "out" / "results" / "anna.json").write_text(spoilt, encoding="utf8")
+    assert run(tmp_path)["anna"]["total"] == "6"
+    assert len(instant) == 2
+
+
+def test_a_part_that_came_later_has_no_points_for_a_notebook_that_is_gone(tmp_path, instant):
+    run(tmp_path, anna=[SETUP, Q1], bert=[SETUP, Q1])
+    path = tmp_path / "out" / "results" / "anna.json"
+    result = json.loads(path.read_text(encoding="utf8"))
+    del result["parts"]["5b"]
+    path.write_text(json.dumps(result), encoding="utf8")
+    (tmp_path / "in" / "anna.ipynb").unlink()
+    rows = run(tmp_path)
+    assert (rows["anna"]["5b"], rows["anna"]["total"]) == ("0", "6")
+    assert "it was not asked for" in (tmp_path / "out" / "feedback" / "anna.md").read_text("utf8")
+
+
+def test_no_name_of_a_file_stops_the_others(tmp_path, instant):
+    long = ["x" * 240, "x" * 241, "ü" * 120]
+    odd = ["two\nlines", "tab\there", "--help", "$(touch a)", 'quote"', "\u2028a", "'t Hooft", " "]
+    odd += [os.fsdecode(b"latin\xfc")] if LINUX else []
+    names = [*long, *(odd if POSIX else [])]
+    for _ in range(2):
+        cells = (SETUP, Q1, text_cell("Proof."))
+        rows = run(tmp_path, **dict.fromkeys([*names, "anna"], cells))
+        assert len(rows) == len(names) + 1
+        assert {row["total"] for row in rows.values()} == {"6"}
+        assert len(instant) == len(names) + 1
+        for name in ("feedback", "written", "results"):
+            assert len(list((tmp_path / "out" / name).iterdir())) == len(names) + 1
+    assert set(long) <= set(rows)
+    by_hand = (tmp_path / "out" / "by_hand.csv").read_text(encoding="utf8")
+    assert len(by_hand.splitlines()) == len(names) + 2
 
 
 def test_another_notebook_another_limit_and_another_grader_run_again(
@@ -507,6 +626,26 @@ def test_bad_folders_and_an_unknown_set_are_clear_errors(tmp_path, capsys):
             gn_grade.main(arguments)
         assert words in str(ended.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file"]
+
+
+@pytest.mark.parametrize("nothing", ["", " "])
+def test_no_folder_is_not_this_folder(tmp_path, monkeypatch, capsys, nothing):
+    hand_in(tmp_path, "anna", [SETUP])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        gn_grade.main(["ps1", nothing])
+    assert ended.value.code == 2
+    assert "expected a folder with notebooks, got nothing" in capsys.readouterr().err
+
+
+def test_a_place_where_nothing_can_be_written_is_a_clear_error(tmp_path, instant):
+    (tmp_path / "in").mkdir()
+    hand_in(tmp_path / "in", "anna", [SETUP])
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as ended:
+        gn_grade.main(["ps1", str(tmp_path / "in"), "--output", str(tmp_path / "file")])
+    assert str(ended.value).startswith("error: ")
+    assert "file" in str(ended.value)
 
 
 def test_the_command_names_what_was_not_graded(tmp_path, instant, capsys):
@@ -604,6 +743,9 @@ def test_targets_arrays_tuples_and_matrices_come_back():
     rows = (np.array(exact), sp.Tuple(*exact), sp.Matrix(exact), sp.Matrix([exact]))
     for answer in ((1, 2), np.array([1, 2]), np.array([1.0, 2.0]), *rows):
         assert gn_answers.decode(gn_answers.encode(answer)) == [1, 2]
+    # What a linear system in fractions gives, and what the check in the notebook takes.
+    thirds = np.array([sp.Rational(1, 3), Fraction(2, 3)])
+    assert gn_answers.decode(gn_answers.encode(thirds)) == [sp.Rational(1, 3), Fraction(2, 3)]
     assert gn_answers.decode(gn_answers.encode(np.float64(0.5))) == 0.5
     assert gn_answers.decode(gn_answers.encode(None)) is ...
 
@@ -711,6 +853,25 @@ def test_students_are_named_by_their_file_or_their_folder(tmp_path):
     if POSIX:
         (tmp_path / "link.ipynb").symlink_to(tmp_path / "anna.ipynb")
         assert gn_submissions.find(tmp_path)[1] == ["carl/notes.txt", "link.ipynb"]
+
+
+def test_notebooks_of_the_same_name_are_told_apart(tmp_path):
+    for name in ("export/anna", "export/bert"):
+        (tmp_path / name).mkdir(parents=True)
+        hand_in(tmp_path / name, "ps1", [SETUP])
+    (found,), _ = gn_submissions.find(tmp_path)
+    with pytest.raises(gn_submissions.RefusedError, match=r"\(anna/ps1.ipynb, bert/ps1.ipynb\)"):
+        found.content()
+
+
+def test_a_program_that_rewrites_a_notebook_changes_neither_its_version_nor_its_text():
+    copy = [("markdown", "A question\nin two lines."), ("markdown", gn_submissions.STUB)]
+    given = "A question\r\nin two lines. \r\n"
+    found = [("markdown", given), ("raw", "My\nproof."), ("markdown", "  "), ("code", "x = 1")]
+    assert gn_submissions.written(found, copy) == "My\nproof."
+    for release in (PS1.release, str(PS1.release), float(PS1.release)):
+        noted = {"set": "ps1", "release": release, "instance": PS1.instance}
+        gn_submissions.check_version({"gradnotes": noted}, found, PS1)
 
 
 def test_the_modules_use_no_shell_and_no_call_of_one_system_alone():

@@ -79,7 +79,7 @@ def _encode(answer, count, depth):
         return ["text", str(answer)]
     if isinstance(answer, np.ndarray):
         if answer.size > PARTS:
-            raise NoAnswerError(f"expected an array of at most {PARTS} numbers; try a list")
+            raise NoAnswerError(f"expected an array of at most {PARTS} numbers")
         return inner(answer.tolist())
     if isinstance(answer, list | tuple | sp.Tuple):
         return ["list", *map(inner, islice(answer, PARTS + 1))]

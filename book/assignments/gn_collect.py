@@ -110,7 +110,10 @@ def main(notebook, answers, plan):
         if alarm.rang:
             return f"it was stopped after {plan['cell']:g} seconds"
         if isinstance(error, BaseException):
-            return f"{type(error).__name__}: {error}"
+            try:
+                return f"{type(error).__name__}: {error}"
+            except Exception:  # a class of the notebook's own
+                return type(error).__name__
         return error
 
     write()

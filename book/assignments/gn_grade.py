@@ -32,7 +32,10 @@ from tqdm import tqdm
 
 GRADERS = ("gn_answers.py", "gn_collect.py", "gn_mark.py", "gn_processes.py", "gn_submissions.py")
 HAND = "by_hand.csv"
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a formula of a spreadsheet begins with
 TRIES = 2
+# Of a notebook that is gone, and was graded before the set had this part.
+NOT_ASKED = {"passed": False, "message": "it was not asked for", "answer": ""}
 
 
 # One submission
@@ -110,18 +113,29 @@ class Grading:
         for name in ("feedback", "results", "written"):
             (self.output / name).mkdir(parents=True, exist_ok=True)
         for path in sorted((self.output / "results").glob("*.json")):
-            with contextlib.suppress(ValueError, OSError):
+            with contextlib.suppress(ValueError, OSError, RecursionError):
                 result = json.loads(path.read_text(encoding="utf8"))
-                self.results[result["student"]] = result
-        return [
+                if _is_result(result):
+                    self.results[result["student"]] = result
+        waiting = [
             submission
             for submission in self.submissions
             if self.results.get(submission.student, {}).get("key") != self.key(submission)
         ]
+        # What was running when the grader ended comes last, so that it cannot stop the others.
+        return sorted(waiting, key=lambda submission: self._begun(submission).exists())
+
+    def _begun(self, submission: Submission) -> Path:
+        return self.output / "results" / f"{submission.stem}.begun"
+
+    def forgive(self, submission: Submission) -> None:
+        """Note that grading of a submission was interrupted, which is nobody's fault."""
+        if self._begun(submission).exists():
+            write(self._begun(submission), "")
 
     def tries(self, submission: Submission, more: int) -> int:
         """Note that grading of a submission begins (1) or is over (0), and count its beginnings."""
-        path = self.output / "results" / f"{submission.student}.begun"
+        path = self._begun(submission)
         if not more:
             path.unlink(missing_ok=True)
             return 0
@@ -152,10 +166,10 @@ class Grading:
             result["earlier"] = earlier
         self.results[student] = result
         text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-        write(self.output / "results" / f"{student}.json", text)
+        write(self.output / "results" / f"{submission.stem}.json", text)
         self.tries(submission, 0)
         if result["written"]:
-            write(self.output / "written" / f"{student}.md", result["written"] + "\n")
+            write(self.output / "written" / f"{submission.stem}.md", result["written"] + "\n")
 
     def finish(self) -> None:
         """Write the table and the feedback, with the points that were given by hand."""
@@ -164,7 +178,8 @@ class Grading:
         for student in sorted(self.results, key=str.casefold):
             row = self.row(student, hand.get(student, {}))
             rows.append(row)
-            write(self.output / "feedback" / f"{student}.md", self.feedback(student, row, hand))
+            path = self.output / "feedback" / f"{gn_submissions.file_stem(student)}.md"
+            write(path, self.feedback(student, row, hand))
         table = io.StringIO()
         writer = csv.DictWriter(table, self.columns, lineterminator="\n")
         writer.writeheader()
@@ -181,7 +196,7 @@ class Grading:
         if not result["parts"]:
             return row | {"total": ""}
         for part in self.one.parts:
-            row[part] = points[part] if result["parts"][part]["passed"] else 0
+            row[part] = points[part] if result["parts"].get(part, NOT_ASKED)["passed"] else 0
         for part in self.one.by_hand:
             row[part] = hand.get(part, "" if result["written"] else 0)
         total = sum(row[part] for part in points if row[part] != "")
@@ -198,7 +213,7 @@ class Grading:
             return "\n".join(lines)
         lines += [f"**{row['total']:g} of {row['of']:g} points.**", ""]
         for part, (variable, about) in one.parts.items():
-            found = result["parts"][part]
+            found = result["parts"].get(part, NOT_ASKED)
             lines += [f"## {part}. {about}: {row[part]:g} of {one.points[part]:g}", ""]
             verdict = "passed" if found["passed"] else "not right"
             lines += [f"`{variable}`: {verdict}: {found['message']}.", ""]
@@ -224,16 +239,21 @@ class Grading:
         path = self.output / HAND
         if not path.exists():
             return {}
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-        reader = csv.DictReader(lines, delimiter=_delimiter(lines))
+        fields, rows = _table(path)
         wanted = ["student", *self.one.by_hand, "comment"]
-        if reader.fieldnames != wanted:
-            raise gn_sets.SetError(
-                f"{path}: expected the columns {wanted}, got {reader.fieldnames}"
-            )
+        if fields != wanted:
+            raise gn_sets.SetError(f"{path}: expected the columns {wanted}, got {fields}")
         found = {}
-        for row in reader:
-            student = (row["student"] or "").strip().removeprefix("'")
+        for row in rows:
+            surplus = [text for text in row.pop(None, []) if text.strip()]
+            if not any(filter(None, row.values())) and not surplus:
+                continue
+            student = _plain(row["student"].strip())
+            if surplus:
+                raise gn_sets.SetError(
+                    f"{path}, {student}: expected {len(wanted)} columns, and there are more; try "
+                    "quotation marks around a comment, and 3.5 with a point for points"
+                )
             if student in found:
                 raise gn_sets.SetError(f"{path}: there are two rows of {student}; keep one")
             given = {"comment": (row["comment"] or "").strip()}
@@ -253,7 +273,7 @@ class Grading:
         if old and not new:
             return
         table = io.StringIO()
-        writer = csv.writer(table, delimiter=_delimiter(old.splitlines()), lineterminator="\n")
+        writer = csv.writer(table, delimiter=_delimiter(old), lineterminator="\n")
         if not old:
             writer.writerow(["student", *self.one.by_hand, "comment"])
         writer.writerows([_harmless(name), *["" for _ in self.one.by_hand], ""] for name in new)
@@ -276,8 +296,47 @@ def _own_fingerprint(one) -> bytes:
     return gn_submissions.fingerprint(one.instance.encode(), limits, *contents).encode()
 
 
-def _delimiter(lines) -> str:
-    return ";" if lines and ";" in lines[0] and "," not in lines[0] else ","
+def _is_result(found) -> bool:
+    """Tell whether what is stored has all that the table and the feedback need."""
+
+    def has(mapping, kinds):
+        return isinstance(mapping, dict) and all(
+            isinstance(mapping.get(name), kind) for name, kind in kinds.items()
+        )
+
+    whole = has(found, {"student": str, "status": str, "written": str, "parts": dict})
+    if whole and found["parts"]:
+        whole = has(found, {"errors": list})
+    part = {"passed": bool, "message": str, "answer": str}
+    return whole and all(has(marked, part) for marked in found["parts"].values())
+
+
+def _table(path: Path) -> tuple[list[str] | None, list[dict]]:
+    """Read the columns and the rows of a table that a person or a spreadsheet has saved.
+
+    Raises:
+        gn_sets.SetError: It cannot be read.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        lines = io.StringIO(text, newline="")
+        reader = csv.DictReader(lines, delimiter=_delimiter(text), restval="", strict=True)
+        return reader.fieldnames, list(reader)
+    except UnicodeDecodeError as error:
+        raise gn_sets.SetError(
+            f"{path}: expected a table in UTF-8, got another encoding; try to save it anew, as "
+            "'CSV UTF-8' where the program has that choice"
+        ) from error
+    except csv.Error as error:
+        raise gn_sets.SetError(
+            f"{path}: expected a table in CSV, got what cannot be read ({error}); is there a "
+            "quotation mark that is not closed?"
+        ) from error
+
+
+def _delimiter(text: str) -> str:
+    header = text.splitlines()[0] if text else ""
+    return ";" if ";" in header and "," not in header else ","
 
 
 def _points(text, most, where) -> float:
@@ -292,8 +351,12 @@ def _points(text, most, where) -> float:
 
 def _harmless(value):
     """Keep a spreadsheet from taking a name or a message for a formula."""
-    text = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
-    return f"'{value}" if text else value
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULAS) else value
+
+
+def _plain(name: str) -> str:
+    """Take away what :func:`_harmless` has added."""
+    return name[1:] if name.startswith("'") and name[1:].startswith(FORMULAS) else name
 
 
 def write(path: Path, text: str) -> None:
@@ -330,15 +393,20 @@ def grade(one: gn_sets.ProblemSet, submissions: Path, output: Path, jobs: int = 
     for _ in range(min(jobs, len(waiting))):
         markers.put(Marker(one))
     pool = ThreadPoolExecutor(max(1, min(jobs, len(waiting))))
+    jobs_of = {pool.submit(grading.attempt, each, markers): each for each in waiting}
     try:
-        jobs_of = {pool.submit(grading.attempt, each, markers): each for each in waiting}
         bar = {"desc": f"grading {one.name}", "disable": None, "unit": "notebook"}
-        for done in tqdm(as_completed(jobs_of), total=len(jobs_of), **bar):
+        for done in tqdm(as_completed(list(jobs_of)), total=len(jobs_of), **bar):
             grading.keep(jobs_of[done], done.result())
+            del jobs_of[done]
     finally:
-        pool.shutdown(cancel_futures=True)
-        for each in waiting:  # an end like this one is nobody's fault
-            grading.tries(each, 0)
+        pool.shutdown(wait=False, cancel_futures=True)
+        for each in waiting:  # before the wait, which may be interrupted too
+            grading.forgive(each)
+        pool.shutdown()
+        for done, each in jobs_of.items():  # what was running has come to its end
+            if not done.cancelled():
+                grading.keep(each, done.result())
         while not markers.empty():
             markers.get().stop()
         grading.finish()
@@ -349,16 +417,20 @@ def main(arguments: list[str] | None = None) -> None:
     """Read the command line, grade, and say what needs a look."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("set", help="the name of a problem set, such as ps1")
-    parser.add_argument("submissions", type=Path, help="a folder with notebooks")
+    parser.add_argument("submissions", help="a folder with notebooks")
     parser.add_argument("--output", type=Path, help="where results go instead")
     parser.add_argument("--jobs", type=int, default=2, help="notebooks at a time")
     options = parser.parse_args(arguments)
-    folder = options.submissions.resolve()
+    if not options.submissions.strip():  # as `make grade SET=ps1` has it; it is not this folder
+        parser.error("expected a folder with notebooks, got nothing; try SUBMISSIONS=folder")
+    with contextlib.suppress(AttributeError):
+        sys.stdout.reconfigure(errors="replace")  # no name of a student is an error
+    folder = Path(options.submissions).resolve()
     output = options.output or folder.with_name(f"{folder.name}-graded")
     try:
         one = gn_sets.load(options.set)
         grading = grade(one, folder, output.resolve(), max(1, options.jobs))
-    except gn_sets.SetError as error:
+    except (gn_sets.SetError, OSError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted; the same command goes on where it stopped")

@@ -10,6 +10,7 @@ from pathlib import Path
 import gn_sets
 
 LARGEST = 50_000_000  # bytes
+LONGEST = 200  # bytes of a file's name: most systems take 255, with the ending
 LINE = re.compile(r"^# gradnotes set (\w+), release (\d+), instance (\w+):", re.MULTILINE)
 STUB = "_Type your answer here, replacing this text._"
 
@@ -30,6 +31,11 @@ class Submission:
     student: str
     paths: tuple[Path, ...]
 
+    @property
+    def stem(self) -> str:
+        """The beginning of the names of the student's files with results."""
+        return file_stem(self.student)
+
     def content(self) -> bytes:
         """Read the one notebook.
 
@@ -37,7 +43,10 @@ class Submission:
             RefusedError: There are two, or it is too large or cannot be read.
         """
         if len(self.paths) > 1:
-            listed = ", ".join(path.name for path in self.paths)
+            alike = len({path.name for path in self.paths}) < len(self.paths)
+            listed = ", ".join(
+                f"{path.parent.name}/{path.name}" if alike else path.name for path in self.paths
+            )
             raise RefusedError(
                 f"there are {len(self.paths)} notebooks of this student ({listed}); keep one"
             )
@@ -68,8 +77,7 @@ def find(folder: Path) -> tuple[list[Submission], list[str]]:
         if path.suffix.lower() != ".ipynb" or path.is_symlink():
             others.append(inside.as_posix())
             continue
-        student = inside.parts[0] if len(inside.parts) > 1 else path.stem
-        student = unicodedata.normalize("NFC", student).strip()
+        student = _in_one_line(inside.parts[0] if len(inside.parts) > 1 else path.stem)
         # Two spellings that some systems take for the same file are one student.
         spelt.setdefault(student.casefold(), student)
         found.setdefault(student.casefold(), []).append(path)
@@ -79,6 +87,23 @@ def find(folder: Path) -> tuple[list[Submission], list[str]]:
         Submission(student=spelt[key], paths=tuple(paths)) for key, paths in found.items()
     ]
     return sorted(submissions, key=lambda one: one.student.casefold()), others
+
+
+def file_stem(student: str) -> str:
+    """Give what the names of a student's files begin with: the name, if a system takes it."""
+    if len(student.encode("utf8")) <= LONGEST:
+        return student
+    mark = hashlib.sha256(student.encode("utf8")).hexdigest()[:12]
+    start = student.encode("utf8")[: LONGEST - 13].decode("utf8", "ignore")
+    return f"{start}-{mark}"
+
+
+def _in_one_line(name: str) -> str:
+    """Give the name of a file as text that fits into a line of a table."""
+    name = name.encode("utf8", "surrogateescape").decode("utf8", "replace")
+    broken = {letter for letter in name if unicodedata.category(letter) in ("Cc", "Zl", "Zp")}
+    name = "".join(" " if letter in broken else letter for letter in name)
+    return unicodedata.normalize("NFC", name).strip() or "no name"
 
 
 def cells(content: bytes) -> tuple[dict, list[tuple[str, str]]]:
@@ -124,7 +149,7 @@ def check_version(metadata: dict, found: list[tuple[str, str]], one: gn_sets.Pro
         name, release, instance = line[1], int(line[2]), line[3]
     if name != one.name:
         raise RefusedError(f"it is of the set {str(name)[:40]}, and this is {one.name}")
-    if (release, instance) != (one.release, one.instance):
+    if release not in (one.release, str(one.release)) or instance != one.instance:
         raise RefusedError(
             f"it is of release {str(release)[:10]}, instance {str(instance)[:12]}, and this is "
             f"release {one.release}, instance {one.instance}; grade it with the files of its own"
@@ -132,10 +157,10 @@ def check_version(metadata: dict, found: list[tuple[str, str]], one: gn_sets.Pro
 
 
 def written(found: list[tuple[str, str]], copy: list[tuple[str, str]]) -> str:
-    """Give what a student has written in Markdown: all that is not in the students' copy."""
-    given = {source.strip() for kind, source in copy if kind == "markdown"}
-    own = [source.strip() for kind, source in found if kind == "markdown"]
-    return "\n\n".join(source for source in own if source and source not in given | {STUB})
+    """Give what a student has written as text: all that is not in the students' copy."""
+    given = {" ".join(source.split()) for kind, source in copy if kind == "markdown"} | {"", STUB}
+    own = [source.strip() for kind, source in found if kind in ("markdown", "raw")]
+    return "\n\n".join(source for source in own if " ".join(source.split()) not in given)
 
 
 def fingerprint(*parts: bytes) -> str:
