@@ -259,8 +259,10 @@ def test_a_submission_gets_its_points_and_a_clear_status(graded, name):
 
 def test_all_students_are_in_the_table(graded):
     _, _, grading, rows = graded
-    assert len(rows) == len(SUBMISSIONS) + 2 >= 20
-    assert grading.others == ["letter.pdf"]
+    assert len(rows) == len(SUBMISSIONS) + 3 >= 20
+    assert grading.others == {"letter.pdf": "letter"}
+    assert rows["letter"]["status"] == "not graded: there is no notebook, but letter.pdf"
+    assert rows["letter"]["total"] == ""
     for student, files in (("two", "a.ipynb, b.ipynb"), ("Twin", "Twin.ipynb, ps1.ipynb")):
         assert (
             f"there are 2 notebooks of this student ({files}); keep one" in rows[student]["status"]
@@ -567,12 +569,29 @@ def test_another_notebook_another_limit_and_another_grader_run_again(
     assert len(instant) == 7
 
 
+def test_whoever_hands_in_something_else_has_a_row_that_says_so(tmp_path, instant):
+    names = ("photo.pdf", "dora.pdf", "eve/proof.png", "eve/proof.txt", "anna/more.txt")
+    for name in names:
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    cells = {"anna": [SETUP, Q1], "bert": [SETUP, Q1], "bert (1)": [SETUP], "dora(2)": [SETUP]}
+    rows = run(tmp_path, **cells)
+    assert rows.keys() == {"anna", "bert", "dora", "eve", "photo"}
+    assert "(bert (1).ipynb, bert.ipynb); keep one" in rows["bert"]["status"]
+    assert rows["photo"]["status"] == "not graded: there is no notebook, but photo.pdf"
+    said = "not graded: there is no notebook, but eve/proof.png, eve/proof.txt"
+    assert rows["eve"]["status"] == said
+    assert rows["anna"]["status"] == rows["dora"]["status"] == "graded; no text: question 6"
+    assert (rows["anna"]["total"], rows["dora"]["total"], rows["eve"]["total"]) == ("6", "0", "")
+
+
 def test_a_student_whose_notebook_is_gone_or_spoilt_keeps_what_was_found(tmp_path, instant):
     run(tmp_path, anna=[SETUP, Q1], bert=[SETUP, Q1])
     (tmp_path / "in" / "anna.ipynb").unlink()
     rows = run(tmp_path, bert=b"{")
     assert rows["anna"]["total"] == "6"
-    assert rows["anna"]["status"].endswith("the notebook is no longer in the folder")
+    assert "; the notebook is no longer in the folder" in rows["anna"]["status"]
     assert rows["bert"]["total"] == ""
     stored = json.loads((tmp_path / "out" / "results" / "bert.json").read_text("utf8"))
     assert stored["earlier"]["parts"]["1a"]["passed"]
@@ -849,10 +868,10 @@ def test_students_are_named_by_their_file_or_their_folder(tmp_path):
     (tmp_path / "carl" / "notes.txt").touch()
     found, others = gn_submissions.find(tmp_path)
     assert [one.student for one in found] == ["anna", "Bert Müller_123", "carl"]
-    assert others == ["carl/notes.txt"]
+    assert others == {"carl/notes.txt": "carl"}
     if POSIX:
         (tmp_path / "link.ipynb").symlink_to(tmp_path / "anna.ipynb")
-        assert gn_submissions.find(tmp_path)[1] == ["carl/notes.txt", "link.ipynb"]
+        assert gn_submissions.find(tmp_path)[1] == {"carl/notes.txt": "carl", "link.ipynb": "link"}
 
 
 def test_notebooks_of_the_same_name_are_told_apart(tmp_path):

@@ -180,12 +180,26 @@ class Grading:
             rows.append(row)
             path = self.output / "feedback" / f"{gn_submissions.file_stem(student)}.md"
             write(path, self.feedback(student, row, hand))
+        rows += self.rows_of_others()
         table = io.StringIO()
         writer = csv.DictWriter(table, self.columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
         write(self.output / "grades.csv", table.getvalue())
         self.ask_by_hand(hand)
+
+    def rows_of_others(self) -> list[dict]:
+        """Give a row for each student who has handed in something, and no notebook."""
+        known = {student.casefold() for student in self.results}
+        files = {}
+        for name, student in self.others.items():
+            if student.casefold() not in known:
+                files.setdefault(student, []).append(name)
+        said = "not graded: there is no notebook, but"
+        return [
+            {"student": student, "status": f"{said} {', '.join(names)}"}
+            for student, names in files.items()
+        ]
 
     def row(self, student: str, hand: dict) -> dict:
         """Give a student's points; no number where nothing was graded."""
@@ -200,9 +214,11 @@ class Grading:
         for part in self.one.by_hand:
             row[part] = hand.get(part, "" if result["written"] else 0)
         total = sum(row[part] for part in points if row[part] != "")
-        missing = [part for part in self.one.by_hand if row[part] == ""]
-        if missing:
-            row["status"] += f"; still to be read: question {', '.join(missing)}"
+        waiting = [part for part in self.one.by_hand if row[part] == ""]
+        empty = [part for part in self.one.by_hand if not result["written"] and part not in hand]
+        for said, those in (("still to be read", waiting), ("no text", empty)):
+            if those:
+                row["status"] += f"; {said}: question {', '.join(those)}"
         return row | {"total": total}
 
     def feedback(self, student: str, row: dict, hand: dict) -> str:

@@ -12,6 +12,7 @@ import gn_sets
 LARGEST = 50_000_000  # bytes
 LONGEST = 200  # bytes of a file's name: most systems take 255, with the ending
 LINE = re.compile(r"^# gradnotes set (\w+), release (\d+), instance (\w+):", re.MULTILINE)
+COPY = re.compile(r" ?\(\d+\)$")  # what a browser adds to the name of a second file
 STUB = "_Type your answer here, replacing this text._"
 
 
@@ -58,26 +59,28 @@ class Submission:
             raise RefusedError(f"the file cannot be read ({type(error).__name__})") from error
 
 
-def find(folder: Path) -> tuple[list[Submission], list[str]]:
-    """List the submissions in a folder, and the files that are none.
+def find(folder: Path) -> tuple[list[Submission], dict[str, str]]:
+    """List the submissions in a folder, and the files that are none, each with its student.
 
-    A notebook in the folder itself is named after its student. One in a folder inside it belongs
-    to the student after whom that folder is named, as learning platforms export them.
+    A notebook in the folder itself is named after its student, and "name (1)" is a second one of
+    "name". One in a folder inside it belongs to the student after whom that folder is named, as
+    learning platforms export them.
 
     Raises:
         gn_sets.SetError: There is no such folder, or no notebook in it.
     """
     if not folder.is_dir():
         raise gn_sets.SetError(f"expected a folder with notebooks, and there is no folder {folder}")
-    found, others, spelt = {}, [], {}
+    found, others, spelt = {}, {}, {}
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
         if any(part.startswith(".") for part in inside.parts) or not path.is_file():
             continue
+        own = inside.parts[0] if len(inside.parts) > 1 else COPY.sub("", path.stem)
+        student = _in_one_line(own)
         if path.suffix.lower() != ".ipynb" or path.is_symlink():
-            others.append(inside.as_posix())
+            others[inside.as_posix()] = student
             continue
-        student = _in_one_line(inside.parts[0] if len(inside.parts) > 1 else path.stem)
         # Two spellings that some systems take for the same file are one student.
         spelt.setdefault(student.casefold(), student)
         found.setdefault(student.casefold(), []).append(path)
