@@ -34,6 +34,7 @@ GRADERS = ("gn_answers.py", "gn_collect.py", "gn_mark.py", "gn_processes.py", "g
 HAND = "by_hand.csv"
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a formula of a spreadsheet begins with
 TRIES = 2
+INTERRUPTED = "interrupted"
 # Of a notebook that is gone, and was graded before the set had this part.
 NOT_ASKED = {"passed": False, "message": "it was not asked for", "answer": ""}
 
@@ -99,7 +100,7 @@ class Grading:
         self.one, self.output = one, output
         self.submissions, self.others = gn_submissions.find(submissions)
         self.students = {submission.student for submission in self.submissions}
-        self.results = {}
+        self.results, self.running = {}, set()
         parts = [*one.parts, *one.by_hand]
         self.columns = ["student", *parts, "total", "of", "status"]
 
@@ -122,28 +123,34 @@ class Grading:
             for submission in self.submissions
             if self.results.get(submission.student, {}).get("key") != self.key(submission)
         ]
-        # What was running when the grader ended comes last, so that it cannot stop the others.
-        return sorted(waiting, key=lambda submission: self._begun(submission).exists())
+        # What was running most often when the grader ended comes last: it cannot stop the others.
+        return sorted(waiting, key=lambda submission: len(self._beginnings(submission)))
 
     def _begun(self, submission: Submission) -> Path:
         return self.output / "results" / f"{submission.stem}.begun"
 
+    def _beginnings(self, submission: Submission) -> list[str]:
+        """Read how often grading of a submission has begun, and did not end: a word for each."""
+        path = self._begun(submission)
+        return path.read_text(encoding="utf8").split() if path.exists() else []
+
     def forgive(self, submission: Submission) -> None:
-        """Note that grading of a submission was interrupted, which is nobody's fault."""
-        if self._begun(submission).exists():
-            write(self._begun(submission), "")
+        """Note that grading of a submission was interrupted now, which is nobody's fault."""
+        if submission.student in self.running:
+            *earlier, _ = self._beginnings(submission)
+            write(self._begun(submission), " ".join([*earlier, INTERRUPTED]) + "\n")
 
     def tries(self, submission: Submission, more: int) -> int:
         """Note that grading of a submission begins (1) or is over (0), and count its beginnings."""
         path = self._begun(submission)
         if not more:
             path.unlink(missing_ok=True)
+            self.running.discard(submission.student)
             return 0
-        key = self.key(submission)
-        earlier = path.read_text(encoding="utf8").split() if path.exists() else []
-        count = earlier.count(key) + 1
-        write(path, " ".join([key] * count) + "\n")
-        return count
+        beginnings = [*self._beginnings(submission), self.key(submission)]
+        write(path, " ".join(beginnings) + "\n")
+        self.running.add(submission.student)
+        return beginnings.count(beginnings[-1])
 
     def attempt(self, submission: Submission, markers: queue.Queue) -> dict:
         """Grade a submission, unless it has ended the grader twice; nothing stops the others."""
@@ -403,6 +410,8 @@ def grade(one: gn_sets.ProblemSet, submissions: Path, output: Path, jobs: int = 
     grading = Grading(one, submissions, output)
     waiting = grading.prepare()
     grading.read_by_hand()  # a fault in it shows before the long work
+    if grading.results:  # the table has what is known, however this run ends
+        grading.finish()
     markers: queue.Queue = queue.Queue()
     if waiting:
         see_that_a_notebook_runs(one)
