@@ -1,12 +1,17 @@
 """Settings for all tests: one thread, no hurry, and the longest first."""
 
+import os
 from pathlib import Path
+
+# Before NumPy is imported, and for all processes that the tests start: small arrays are fastest on
+# one thread, and two processes with a thread for each core wait for one another.
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-torch.set_num_threads(1)  # small networks are fastest on one
+torch.set_num_threads(1)
 # On a busy machine an example may take long to draw and to try.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")

@@ -33,6 +33,8 @@ KERNEL_ARGUMENTS = ["--log-level=40", "--InlineBackend.figure_formats={'svg'}"]
 # The same picture gives the same file: no date in it, and no random names.
 FIGURE_SETTINGS = Path(__file__).with_name("gn_matplotlibrc")
 KERNEL_ENVIRONMENT = {"SOURCE_DATE_EPOCH": "0", "MATPLOTLIBRC": str(FIGURE_SETTINGS)}
+# Two pages at a time, each with a thread for each core, wait for one another ten times as long.
+KERNEL_ENVIRONMENT |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 FAILURES = (CellExecutionError, CellTimeoutError, DeadKernelError)
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 

@@ -147,10 +147,10 @@ class ModuleCurve:
     r"""A module on frozen networks, measured on held-out samples all along its training.
 
     Attributes:
-        kind: That of the :class:`GradientModule`.
+        kind: That of the :class:`~gradnotes.critics.GradientModule`.
         steps: After how many steps it was measured, (T,).
         r_squared: :math:`R^2` of the values, (T, S), or None if the module fits none.
-        relative_error: As in :class:`GradientErrors`, (T, S).
+        relative_error: As in :class:`~gradnotes.critics.GradientErrors`, (T, S).
         cosine: Likewise.
         sample_cosine: Likewise.
         lower_cosine: The cosine of the two mean gradients in the weights of the lower part, (T, S).
@@ -326,15 +326,15 @@ def follow_module(
     Args:
         x: Points, (n, d).
         labels: Whole numbers from 0, (n,).
-        kind: That of the :class:`GradientModule`.
+        kind: That of the :class:`~gradnotes.critics.GradientModule`.
         network_steps: How many steps of backpropagation the networks get, 0 or more.
         steps: After how many steps of the module to measure, increasing.
         until: The number of steps at which the learning rate reaches 0; None takes the last step.
         samples: None, or the number of samples that the module may see.
-        projections: As for the :class:`GradientModule`.
+        projections: As for the :class:`~gradnotes.critics.GradientModule`.
         seeds: The number S of networks.
         widths: The hidden widths of the networks.
-        split: As for the :class:`Classifier`.
+        split: As for the :class:`~gradnotes.critics.Classifier`.
         rng: An integer seed, required.
 
     Raises:
@@ -500,7 +500,7 @@ def train_online(
         steps: The number of steps of the networks.
         seeds: The number S of networks; the same seed gives all arms the same start.
         widths: The hidden widths of the networks.
-        split: As for the :class:`Classifier`.
+        split: As for the :class:`~gradnotes.critics.Classifier`.
         rng: An integer seed, required.
 
     Raises:
