@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -364,6 +365,9 @@ def test_the_students_copy_is_what_otter_makes_and_the_zip_grades_it(tmp_path):
     made = (tmp_path / "ps1" / "student" / "ps1.ipynb").read_bytes()
     assert made == (FOLDER / "student" / "ps1.ipynb").read_bytes(), "run `make assignments`"
     zipped = str(tmp_path / "ps1" / "autograder.zip")
+    environment = zipfile.ZipFile(zipped).read("environment.yml").decode()
+    pinned = re.findall(r"- (\w+)==[\d.]+$", environment, re.MULTILINE)
+    assert pinned == ["numpy", "pyyaml", "sympy"]
     for folder, total in (("solutions", 26), ("student", 0)):
         notebook = str(tmp_path / "ps1" / folder / "ps1.ipynb")
         code = f"found = grade_submission({notebook!r}, {zipped!r}, quiet=True)"
