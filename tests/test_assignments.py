@@ -311,7 +311,7 @@ def test_a_set_takes_six_hours_at_most_and_says_so():
         assert gn_sets.title(text).startswith("Problem set ")
         assert sum(minutes) <= 360
         assert len(minutes) == len(re.findall(r"^## Question \d", text, re.MULTILINE))
-        assert f"a plan of {sum(minutes)} minutes" in text
+        assert f"at most {sum(minutes)} minutes in all" in text
         assert text.count("**Hand in**") == len(minutes)
 
 

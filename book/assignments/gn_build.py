@@ -53,7 +53,8 @@ def build(one: gn_sets.ProblemSet, folder: Path) -> None:
         for name in ("gn_sets.py", f"{one.name}.py", gn_sets.CONFIGURATION):
             shutil.copyfile(gn_sets.HERE / name, source / name)
         shutil.copytree(ROOT / "gradnotes", source / "gradnotes", ignore=NOT_COPIED)
-        (source / "requirements.txt").write_text(_pinned(), encoding="utf8", newline="\n")
+        needed = _pinned()
+        (source / "requirements.txt").write_text(needed, encoding="utf8", newline="\n")
         _assign(source / f"{one.name}.ipynb", made)
         out = Path(scratch) / "out"
         (out / "student").mkdir(parents=True)
