@@ -505,7 +505,7 @@ def test_what_runs_when_the_grader_is_interrupted_is_kept_and_stops_nobody(
         waiting = grading.prepare()
         assert [one.student for one in waiting] == order
         for one in (waiting[0], waiting[-1]):  # interrupted again, with one of the others
-            assert grading.tries(one, 1) == 1
+            assert grading.begin(one) == 1
             grading.forgive(one)
         grading.forgive(waiting[1])  # which has not begun
     # Whatever ends the grader, the next run begins with a table of what is known.
@@ -608,8 +608,7 @@ def test_a_student_whose_notebook_is_gone_or_spoilt_keeps_what_was_found(tmp_pat
     assert stored["earlier"]["parts"]["1a"]["passed"]
 
 
-def test_a_notebook_that_ends_the_grader_is_left_out_the_third_time(tmp_path, instant, monkeypatch):
-    monkeypatch.setattr(gn_grade.Grading, "tries", gn_grade.Grading.tries)
+def test_a_notebook_that_ends_the_grader_is_left_out_the_third_time(tmp_path, instant):
     folder, output = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     hand_in(folder, "killer", [SETUP])
@@ -617,7 +616,7 @@ def test_a_notebook_that_ends_the_grader_is_left_out_the_third_time(tmp_path, in
     for _ in range(2):  # as if the grader had been killed
         grading = gn_grade.Grading(QUICK, folder, output)
         (killer,) = [one for one in grading.prepare() if one.student == "killer"]
-        grading.tries(killer, 1)
+        grading.begin(killer)
     rows = run(tmp_path)
     assert "the grader was ended each time that it ran" in rows["killer"]["status"]
     assert rows["anna"]["total"] == "6"

@@ -140,23 +140,23 @@ class Grading:
             *earlier, _ = self._beginnings(submission)
             write(self._begun(submission), " ".join([*earlier, INTERRUPTED]) + "\n")
 
-    def tries(self, submission: Submission, more: int) -> int:
-        """Note that grading of a submission begins (1) or is over (0), and count its beginnings."""
-        path = self._begun(submission)
-        if not more:
-            path.unlink(missing_ok=True)
-            self.running.discard(submission.student)
-            return 0
+    def begin(self, submission: Submission) -> int:
+        """Note that grading of a submission begins, and count how often that was."""
         beginnings = [*self._beginnings(submission), self.key(submission)]
-        write(path, " ".join(beginnings) + "\n")
+        write(self._begun(submission), " ".join(beginnings) + "\n")
         self.running.add(submission.student)
         return beginnings.count(beginnings[-1])
+
+    def end(self, submission: Submission) -> None:
+        """Note that grading of a submission is over."""
+        self._begun(submission).unlink(missing_ok=True)
+        self.running.discard(submission.student)
 
     def attempt(self, submission: Submission, markers: queue.Queue) -> dict:
         """Grade a submission, unless it has ended the grader twice; nothing stops the others."""
         key = self.key(submission)
         try:
-            if self.tries(submission, 1) > TRIES:
+            if self.begin(submission) > TRIES:
                 said = "the grader was ended each time that it ran; look at the notebook"
                 return not_graded(said) | {"key": key}
             return graded(submission, self.one, markers) | {"key": key}
@@ -174,7 +174,7 @@ class Grading:
         self.results[student] = result
         text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
         write(self.output / "results" / f"{submission.stem}.json", text)
-        self.tries(submission, 0)
+        self.end(submission)
         if result["written"]:
             write(self.output / "written" / f"{submission.stem}.md", result["written"] + "\n")
 
@@ -197,7 +197,7 @@ class Grading:
 
     def rows_of_others(self) -> list[dict]:
         """Give a row for each student who has handed in something, and no notebook."""
-        known = {student.casefold() for student in self.results}
+        known = {student.casefold() for student in {*self.results, *self.students}}
         files = {}
         for name, student in self.others.items():
             if student.casefold() not in known:
