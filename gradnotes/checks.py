@@ -83,7 +83,8 @@ def check_same_data(
             0.1 is the float next to a tenth. Or a list of n fractions, SymPy's or Python's.
         least_slope_difference: The number delta, in units of values over units of points.
         largest_difference: The number epsilon, in units of values, looked at in 20,000 places
-            spread over the target's domain; None asks for nothing.
+            spread over the target's domain, for which the answer must be a formula in real
+            numbers; None asks for nothing.
 
     Returns:
         The result, with the first property that fails and where.
