@@ -6,7 +6,7 @@ answer that is still ``...``, or of another kind than is asked for, does not pas
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -15,7 +15,6 @@ from itertools import islice, pairwise
 import numpy as np
 import numpy.typing as npt
 import sympy as sp
-from sympy.core.evalf import PrecisionExhausted
 
 from gradnotes.arguments import make_generator
 from gradnotes.expressions import DIGITS, check_expression, check_points, check_variables, exactly
@@ -184,7 +183,7 @@ def _fault_in_data(answer, target, points, least) -> str:
     x = sp.Symbol(answer.variables[0].name, real=True)
     own, other = (side.expression.xreplace({side.variables[0]: x}) for side in (answer, target))
     difference, (low, high) = own - other, answer.domain[0]
-    number, slope = _evaluated(difference, [x]), _evaluated(_slope(difference, x), [x])
+    number, slope = exactly(difference, [x]), exactly(_slope(difference, x), [x])
     for point in points:
         fault = _fault_in_value(number(point) if low <= point <= high else None)
         if fault:
@@ -274,7 +273,7 @@ def check_same_expression(
     answer, fault = _read(answer, variables)
     if fault:
         return CheckResult(passed=False, message=fault)
-    number = _evaluated(_by_name(answer, variables), variables)
+    number = exactly(_by_name(answer, variables), variables)
     for place, right in _places(_by_name(expected, variables), variables, generator):
         left = number(*place)
         where = ", ".join(f"{v} = {p}" for v, p in zip(variables, place, strict=True))
@@ -338,7 +337,7 @@ def check_largest(
     answer, fault = _read(answer, names)
     if fault:
         return CheckResult(passed=False, message=fault)
-    number = _evaluated(_by_name(answer, names), names)
+    number = exactly(_by_name(answer, names), names)
     for _ in range(_TRIALS):
         place = [sp.Rational(Fraction(generator.uniform(*pair))) for pair in ranges]
         drawn = dict(zip(parameters, place, strict=True))
@@ -494,7 +493,7 @@ def check_slope_bound(
     answer, fault = _read(answer, variables)
     if fault:
         return CheckResult(passed=False, message=fault)
-    number, pieces = _evaluated(_by_name(answer, variables), variables), _pieces(generator)
+    number, pieces = exactly(_by_name(answer, variables), variables), _pieces(generator)
     for place in pieces:
         fault = _fault_in_bound(number, place, zero_slopes, factor)
         if fault:
@@ -773,35 +772,6 @@ def check_first_wrong_step(
     early = "this step follows from what stands before it"
     late = "a step before this one does not follow either"
     return CheckResult(passed=False, message=late if whole > min(wrong) else early)
-
-
-def _evaluated(expression, variables) -> Callable:
-    """Give what :func:`exactly` gives, where a Max or a Min has a zero in another form as well.
-
-    SymPy orders no zeros that it does not see. There, all arguments are evaluated one by one.
-    """
-    number = exactly(expression, variables)
-
-    def evaluate(*place) -> sp.Expr | None:
-        try:
-            return number(*place)
-        except PrecisionExhausted:
-            return None  # a whole part at a jump
-        except ValueError:
-            largest = {}
-        parts = [part for part in sp.postorder_traversal(expression) if _is_extreme(part)]
-        for part in parts:
-            sizes = [exactly(side.xreplace(largest), variables)(*place) for side in part.args]
-            if None in sizes:
-                return None
-            largest[part] = (max if isinstance(part, sp.Max) else min)(sizes)
-        return exactly(expression.xreplace(largest), variables)(*place)
-
-    return evaluate
-
-
-def _is_extreme(part) -> bool:
-    return isinstance(part, sp.Max | sp.Min)
 
 
 def _places(expected, variables, generator) -> list[tuple[list, sp.Expr]]:

@@ -11,10 +11,10 @@ reverse pass starts at :math:`g_{L-1} = W_L` and goes on with
 :math:`g_0 = \nabla f(x)`. A dot marks the derivative along a direction in the inputs; each of the
 two passes has such a tangent. Everything here is made of these four passes.
 
-Rows are taken about a thousand at a time, so that a pass stays in the processor's cache, and no
-graph is kept. Everything is for S networks of one shape at the same inputs.
-:class:`gradnotes.networks.MLP` has these functions as methods, for points in their own units; here
-inputs are scaled already, and nothing is checked.
+Rows are taken some at a time, a thousand if a layer has 64 units, so that a pass stays in the
+processor's cache, and no graph is kept. Everything is for S networks of one shape at the same
+inputs. :class:`gradnotes.networks.MLP` has these functions as methods, for points in their own
+units; here inputs are scaled already, and nothing is checked.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from itertools import pairwise
 
 import torch
 
-ROWS = 1024
+# Entries of the arrays of a pass: half a megabyte, and a few of these fit into a usual cache.
+ENTRIES = 2**16
 
 
 class Sine(torch.nn.Module):
@@ -43,12 +44,18 @@ class Activation:
     Attributes:
         layer: The activation as a :class:`torch.nn.Module`.
         value_and_slope: Maps z to :math:`\sigma(z)` and :math:`\sigma'(z)`; it may change z.
-        curvature: Maps :math:`\sigma(z)` and :math:`\sigma'(z)` to :math:`\sigma''(z)`.
+        bend: Maps g, :math:`\delta = g\,\sigma'(z)`, :math:`\sigma(z)` and :math:`\sigma'(z)` to
+            :math:`g\,\sigma''(z)`.
     """
 
     layer: torch.nn.Module
     value_and_slope: Callable
-    curvature: Callable
+    bend: Callable
+
+
+def _times_plus(left, right, factor, constant=0.0):
+    """Return factor * left * right + constant, in one pass over the memory."""
+    return torch.addcmul(left.new_full((), constant), left, right, value=factor)
 
 
 def _tanh(z):
@@ -56,7 +63,7 @@ def _tanh(z):
     # is as accurate, near 0 as well. Beyond 20 it is 1 to the last bit.
     growth = z.clamp_(max=20.0).mul_(2.0).expm1_()
     value = growth.div_(growth + 2.0)
-    return value, torch.addcmul(value.new_ones(()), value, value, value=-1.0)
+    return value, _times_plus(value, value, -1.0, 1.0)
 
 
 def _relu(z):
@@ -68,14 +75,24 @@ def _relu(z):
 # away from it: a step in float64. At 40 the difference is below the rounding error.
 SOFTPLUS = torch.nn.Softplus(threshold=40.0)
 ACTIVATIONS = {
-    "tanh": Activation(torch.nn.Tanh(), _tanh, lambda value, slope: -2.0 * value * slope),
+    "tanh": Activation(
+        torch.nn.Tanh(),
+        _tanh,
+        lambda grad, delta, value, slope: _times_plus(value, delta, -2.0),
+    ),
     "softplus": Activation(
         SOFTPLUS,
         lambda z: (SOFTPLUS(z), torch.sigmoid(z)),
-        lambda value, slope: slope * (1.0 - slope),
+        lambda grad, delta, value, slope: torch.addcmul(delta, delta, slope, value=-1.0),
     ),
-    "sin": Activation(Sine(), lambda z: (torch.sin(z), z.cos_()), lambda value, slope: -value),
-    "relu": Activation(torch.nn.ReLU(), _relu, lambda value, slope: torch.zeros_like(slope)),
+    "sin": Activation(
+        Sine(),
+        lambda z: (torch.sin(z), z.cos_()),
+        lambda grad, delta, value, slope: _times_plus(grad, value, -1.0),
+    ),
+    "relu": Activation(
+        torch.nn.ReLU(), _relu, lambda grad, delta, value, slope: torch.zeros_like(delta)
+    ),
 }
 
 
@@ -130,22 +147,22 @@ def value_gradient_and_hessian(layers: Layers, inputs: torch.Tensor) -> tuple[to
     The Hessian is :math:`\sum_l J_l^T \operatorname{diag}(g_l\,\sigma''(z_l))\,J_l` with
     :math:`J_l = \partial z_l/\partial x`, which needs no reverse tangent.
     """
-    axes = torch.eye(inputs.shape[1], dtype=inputs.dtype)[None, :, None, :]
 
     def on_rows(part, rows, group):
         value, hiddens, slopes = _forward(part, inputs[rows])
-        grads, _ = _reverse(part, slopes)
-        _, changes = _tangents(part, slopes, axes, last=False)
-        terms = (
-            _sandwich(change, grad * part.activation.curvature(hidden, slope))
-            for change, grad, hidden, slope in zip(
-                changes, grads[1:], hiddens[1:], slopes, strict=True
-            )
-        )
-        return value, grads[0], sum(terms)
+        grads, deltas = _reverse(part, slopes)
+        first, *bends = _bends(part, hiddens, slopes, grads, deltas)
+        # In the first layer J is the same for all rows, and so are the products of two columns.
+        weight = part.weights[0].mT
+        pairs = weight.unsqueeze(-1) * weight.unsqueeze(-2)
+        hessian = (first @ pairs.flatten(2)).unflatten(2, pairs.shape[2:])
+        of_z = part.weights[0].unsqueeze(1)  # J, as (S, n or 1, d, width)
+        for weight, slope, bend in zip(part.weights[1:-1], slopes, bends, strict=False):
+            of_z = _times(of_z * slope.unsqueeze(2), weight)
+            hessian += (of_z * bend.unsqueeze(2)) @ of_z.mT
+        return value, grads[0], hessian
 
-    # A row carries its d tangents through the pass.
-    return _in_chunks(on_rows, layers, len(inputs), max(128, 3 * ROWS // (1 + inputs.shape[1])))
+    return _in_chunks(on_rows, layers, len(inputs), tangents=inputs.shape[1])
 
 
 @torch.no_grad()
@@ -156,11 +173,12 @@ def hessian_vector_product(
 
     def on_rows(part, rows, group):
         _, hiddens, slopes = _forward(part, inputs[rows])
-        grads, _ = _reverse(part, slopes)
+        grads, deltas = _reverse(part, slopes)
         start = _pick(vectors.unsqueeze(1), rows, group)
-        _, changes = _tangents(part, slopes, start, last=False)
-        product, _ = _reverse_tangents(part, hiddens, slopes, grads, changes)
-        return (product[:, 0],)
+        _, of_z = _tangents(part, slopes, start, last=False)
+        bends = _bends(part, hiddens, slopes, grads, deltas)
+        changes = _reverse_tangents(part, slopes, bends, of_z)
+        return (_times(changes[0], part.weights[0].mT)[:, 0],)
 
     return _in_chunks(on_rows, layers, len(inputs))[0]
 
@@ -233,22 +251,27 @@ def weight_gradient(layers: Layers, inputs: torch.Tensor, cotangents: Callable) 
         value, hiddens, slopes = _forward(part, inputs[rows])
         grads, deltas = _reverse(part, slopes)
         a, b = cotangents(rows, group, value, grads[0])
-        changes = [a.unsqueeze(-1) * delta for delta in deltas]
-        of_weights = [0.0] * len(deltas)
-        if b is not None:
+        if b is None:
+            changes = [a.unsqueeze(-1) * delta for delta in deltas]
+            of_weights = [h.mT @ change for h, change in zip(hiddens, changes, strict=True)]
+        else:
             tangents, of_z = _tangents(part, slopes, b.unsqueeze(1))
-            _, more = _reverse_tangents(part, hiddens, slopes, grads, of_z)
-            changes = [change + c[:, 0] for change, c in zip(changes, more, strict=True)]
-            of_weights = [t[:, 0].mT @ d for t, d in zip(tangents, deltas, strict=True)]
-        triples = zip(hiddens, changes, of_weights, strict=True)
-        of_weights = [hidden.mT @ change + more for hidden, change, more in triples]
+            bends = _bends(part, hiddens, slopes, grads, deltas)
+            # Both passes are linear in what they start from, so that one carries a and b.
+            changes = _reverse_tangents(part, slopes, bends, of_z, a[:, None, :, None])
+            changes = [change[:, 0] for change in changes]
+            quadruples = zip(hiddens, changes, tangents, deltas, strict=True)
+            of_weights = [
+                torch.baddbmm(t[:, 0].mT @ delta, h.mT.expand(len(change), -1, -1), change)
+                for h, change, t, delta in quadruples
+            ]
         of_biases = [change.sum(1) for change in changes]
         return torch.cat([w.flatten(1) for w in of_weights] + of_biases, -1)
 
     return torch.cat(
         [
             sum(on_rows(layers.members(group), rows, group) for rows in chunks)
-            for group, chunks in _chunks(layers, len(inputs), ROWS)
+            for group, chunks in _chunks(layers, len(inputs))
         ]
     )
 
@@ -288,17 +311,32 @@ def _tangents(layers, slopes, start, last=True):
     return tangents, changes
 
 
-def _reverse_tangents(layers, hiddens, slopes, grads, changes):
-    """Return the change of g_0, (S, q, n, d), and those of the delta_l from delta_1 on."""
-    members, rows = slopes[-1].shape[:2]
-    delta_changes = [slopes[-1].new_zeros(members, changes[-1].shape[1], rows, 1)]
-    parts = zip(layers.weights[:-1], grads[1:], hiddens[1:], slopes, changes, strict=True)
-    change = 0.0
-    for weight, grad, hidden, slope, of_z in reversed(list(parts)):
-        bend = grad * layers.activation.curvature(hidden, slope)
-        delta_changes.append(change * slope.unsqueeze(1) + bend.unsqueeze(1) * of_z)
-        change = _times(delta_changes[-1], weight.mT)
-    return change, delta_changes[::-1]
+def _bends(layers, hiddens, slopes, grads, deltas):
+    r"""Return the :math:`g_l\,\sigma''(z_l)`: what turns a change of z into one of delta."""
+    parts = zip(grads[1:], deltas[:-1], hiddens[1:], slopes, strict=True)
+    return [layers.activation.bend(*each) for each in parts]
+
+
+def _reverse_tangents(layers, slopes, bends, of_z, start=None):
+    """Return the changes (S, q, n, width) of the delta_l from delta_1 on.
+
+    They start from that of the last delta, (S, q, n, 1), which is 0 by default.
+    """
+    last = layers.weights[-1].mT.unsqueeze(1)
+    if start is None:
+        members, rows = slopes[-1].shape[:2]
+        changes = [slopes[-1].new_zeros(members, of_z[-1].shape[1], rows, 1)]
+    else:
+        changes = [start]
+    for k in reversed(range(len(slopes))):
+        change = bends[k].unsqueeze(1) * of_z[k]
+        if len(changes) > 1:
+            of_g = _times(changes[-1], layers.weights[k + 1].mT)
+            change.addcmul_(of_g, slopes[k].unsqueeze(1))
+        elif start is not None:
+            change.addcmul_(start * last, slopes[k].unsqueeze(1))
+        changes.append(change)
+    return changes[::-1]
 
 
 def _factors(layers, inputs, directions):
@@ -307,9 +345,9 @@ def _factors(layers, inputs, directions):
     grads, deltas = _reverse(layers, slopes)
     if directions is None:
         return hiddens, deltas
-    tangents, changes = _tangents(layers, slopes, directions)
-    _, delta_changes = _reverse_tangents(layers, hiddens, slopes, grads, changes)
-    return hiddens, deltas, tangents, delta_changes
+    tangents, of_z = _tangents(layers, slopes, directions)
+    bends = _bends(layers, hiddens, slopes, grads, deltas)
+    return hiddens, deltas, tangents, _reverse_tangents(layers, slopes, bends, of_z)
 
 
 def _outer(lefts, rights):
@@ -338,15 +376,6 @@ def _times(rows, weight):
     return (flat @ weight).unflatten(1, rows.shape[1:3])
 
 
-def _sandwich(changes, bend):
-    """Return the sum over units of bend times the changes along two axes: (S, n, d, d)."""
-    if changes.shape[2] == 1:  # in the first layer, where all rows share their changes
-        pairs = torch.einsum("ski,sli->sikl", changes[:, :, 0], changes[:, :, 0])
-        return (bend @ pairs.flatten(2)).unflatten(2, pairs.shape[2:])
-    by_row = changes.transpose(1, 2)
-    return (by_row * bend.unsqueeze(2)) @ by_row.mT
-
-
 def _pick(directions, rows, group):
     """Return the directions (S or 1, q, n or 1, d) of some rows and some members."""
     if directions is None:
@@ -355,18 +384,20 @@ def _pick(directions, rows, group):
     return directions[group if own_members else slice(None), :, rows if own_rows else slice(None)]
 
 
-def _chunks(layers, count, most):
-    """Yield slices of members, and for each the slices of rows: about ``most`` rows together."""
+def _chunks(layers, count, tangents=0):
+    """Yield slices of members, and for each the slices of rows, as many as ``ENTRIES`` allows."""
+    widest = max(weight.shape[-2] for weight in layers.weights)
+    most = max(128, ENTRIES // (widest * (1 + tangents)))
     rows = [slice(i, i + most) for i in range(0, max(count, 1), most)]
     together = max(1, most // max(1, min(count, most)))
     for first in range(0, len(layers.weights[0]), together):
         yield slice(first, first + together), rows
 
 
-def _in_chunks(operation, layers, count, most=ROWS):
+def _in_chunks(operation, layers, count, tangents=0):
     """Return the results of an operation on all rows and members, put together."""
     by_group = []
-    for group, chunks in _chunks(layers, count, most):
+    for group, chunks in _chunks(layers, count, tangents):
         part = layers.members(group)
         pieces = [operation(part, rows, group) for rows in chunks]
         by_group.append([torch.cat(piece, 1) for piece in zip(*pieces, strict=True)])

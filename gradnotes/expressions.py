@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 import sympy as sp
+from sympy.core.evalf import PrecisionExhausted
 from sympy.printing.numpy import NumPyPrinter
 
 FloatArray = npt.NDArray[np.float64]
@@ -43,6 +44,8 @@ def compiled(symbols: tuple, entries: Sequence[sp.Expr], forms: dict[str, Callab
 def exactly(expression: sp.Expr, variables: Sequence[sp.Symbol]) -> Callable:
     """Give a function of exact coordinates: the value to 50 digits, None if not finite and real.
 
+    A whole part at a jump, such as ``floor(x)`` at 1, has no value to 50 digits: None.
+
     Example:
         >>> z = sp.Symbol("z", real=True)
         >>> root = exactly(sp.sqrt(z), (z,))
@@ -61,13 +64,31 @@ def exactly(expression: sp.Expr, variables: Sequence[sp.Symbol]) -> Callable:
             return None
         # As a fraction, a power could have a million digits; evalf rounds on the way.
         there = dict(zip(variables, place, strict=True))
-        value = expression.evalf(DIGITS, subs=there, maxn=8 * DIGITS)
+        try:
+            value = expression.evalf(DIGITS, subs=there, maxn=8 * DIGITS)
+        except PrecisionExhausted:
+            return None
+        except ValueError:  # SymPy orders no zeros that it does not see in a Max or a Min
+            extremes = _extremes(expression, variables, place)
+            return extremes and exactly(expression.xreplace(extremes), variables)(*place)
         real, imaginary = value.as_real_imag()
         if not (real.is_number and imaginary.is_number and math.isfinite(float(abs(real)))):
             return None
         return real if abs(imaginary) <= sp.Float(10) ** (10 - DIGITS) * (1 + abs(real)) else None
 
     return evaluate
+
+
+def _extremes(expression, variables, place) -> dict | None:
+    """Map each Max and Min to its value at a place, the inner ones first; None if one has none."""
+    values = {}
+    for part in sp.postorder_traversal(expression):
+        if isinstance(part, sp.Max | sp.Min):
+            sides = [exactly(side.xreplace(values), variables)(*place) for side in part.args]
+            if None in sides:
+                return None
+            values[part] = (max if isinstance(part, sp.Max) else min)(sides)
+    return values
 
 
 def _overflows(rough, place) -> bool:

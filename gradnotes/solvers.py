@@ -20,6 +20,8 @@ from gradnotes import derivatives
 
 # The number of matrix entries that Levenberg-Marquardt keeps at once: 128 MiB of float64.
 ENTRIES = 2**24
+# The number of points whose Jacobian a normal matrix takes at once.
+ROWS = 1024
 # One would be the monotone rule, which creeps along curved valleys. Three or five converge faster
 # and more often still, but now and then a small network then ends in a wild interpolant.
 MEMORY = 2
@@ -121,8 +123,8 @@ class Problem:
     def normal_matrix(self, flat: torch.Tensor) -> torch.Tensor:
         """Return J^T J, (S, P, P), from J at a thousand points at a time."""
         count, total = len(self.inputs), 0.0
-        for first in range(0, count, derivatives.ROWS):
-            part = self.some(rows=slice(first, first + derivatives.ROWS))
+        for first in range(0, count, ROWS):
+            part = self.some(rows=slice(first, first + ROWS))
             jacobian = part.jacobian(flat)
             total = total + (jacobian.mT @ jacobian) * (len(part.inputs) / count)
         return total
@@ -296,7 +298,7 @@ def _fit_member(problem, flat, steps, tolerance, bar):
 def adam(problem, flat, steps, learning_rate, batch_size, generator):
     """Fit all members at once; the learning rate falls to 0 along half a cosine."""
     flat = flat.clone().requires_grad_(True)
-    optimiser = torch.optim.Adam([flat], lr=learning_rate)
+    optimiser = torch.optim.Adam([flat], lr=learning_rate, fused=True)
     batches = _batches(len(problem.inputs), batch_size, generator)
     history = []
     with _progress(steps) as bar:

@@ -418,11 +418,18 @@ def test_weight_gradients_are_transposed_jacobians(problem):
 
 
 @pytest.mark.parametrize(("members", "count"), [(2, 0), (1, 1023), (1, 1025), (2, 2500), (7, 300)])
+@pytest.mark.usefixtures("chunks_of_1024_rows")
 def test_weight_gradients_sum_over_all_chunks(members, count):
     generator = np.random.default_rng(count)
     model = MLP(2, (4, 3), members=members, rng=generator)
     points = torch.from_numpy(generator.uniform(-1.0, 1.0, (count, 2)))
     assert_weight_gradients_are_transposed_jacobians(*prepared(model, points), 1)
+
+
+@pytest.fixture
+def chunks_of_1024_rows(monkeypatch):
+    """Short passes for the networks below, whose widest layer has 4 units."""
+    monkeypatch.setattr(derivatives, "ENTRIES", 4 * 1024)
 
 
 def many(members, count):
@@ -459,6 +466,7 @@ def row_by_row():
 
 
 @pytest.mark.parametrize("count", [0, 1, 400, 1023, 1024, 1025, 2500])
+@pytest.mark.usefixtures("chunks_of_1024_rows")
 def test_many_rows_are_the_rows_one_at_a_time(row_by_row, count):
     model, arguments, expected = row_by_row
     found = everything(model, *(part[..., :count, :] for part in arguments))
@@ -466,6 +474,7 @@ def test_many_rows_are_the_rows_one_at_a_time(row_by_row, count):
 
 
 @pytest.mark.parametrize(("members", "count"), [(3, 400), (2, 1025), (13, 100), (3, 0)])
+@pytest.mark.usefixtures("chunks_of_1024_rows")
 def test_many_members_are_the_members_one_at_a_time(members, count):
     model, points, vectors, directions = many(members, count)
     found = everything(model, points, vectors, directions)

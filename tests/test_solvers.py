@@ -77,12 +77,13 @@ def assert_near(found, expected, tolerance=1e-11):
     ("kind", "members", "count"),
     [
         *((kind, members, 7) for kind in KINDS for members in (1, 3)),
-        # The passes take 1024 rows at a time: two of them here, and two members one by one.
+        # The passes take 1024 rows at a time here: two of them, and two members one by one.
         ("directions", 1, 1030),
         ("directions", 2, 600),
     ],
 )
-def test_residuals_and_all_their_matrices_are_those_of_autograd(kind, members, count):
+def test_residuals_and_all_their_matrices_are_those_of_autograd(kind, members, count, monkeypatch):
+    monkeypatch.setattr(derivatives, "ENTRIES", 4 * 1024)
     problem, flat = problem_of(MLP(2, (4, 3), members=members, rng=1), kind, count)
     functions = [peer(problem, member) for member in range(members)]
     pairs = [*zip(functions, flat, strict=True)]
