@@ -13,6 +13,7 @@ from torch.func import functional_call, grad_and_value, jacfwd, jacrev, jvp, vma
 
 AUTOGRAD, TWICE = "torch.autograd.grad", "double backward"
 FUNC, JAX, PRODUCTS = "torch.func", "JAX jit", "bare matrix products"
+NUMPY_PRODUCTS = "bare matrix products, NumPy"
 
 
 def missing(module: str) -> bool:

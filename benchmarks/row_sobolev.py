@@ -36,7 +36,8 @@ def sobolev_step(quick: bool) -> list[dict]:
             _ours(model, data, steps),
             _one_by_one(model, data, steps, alone),
             _stacked(model, data, steps),
-            _products(model, steps),
+            _products(model, steps, peers.PRODUCTS, torch.bmm, torch.Tensor.detach),
+            _products(model, steps, peers.NUMPY_PRODUCTS, np.matmul, torch.Tensor.numpy),
         ]
         if not peers.missing("jax"):
             these.append(_in_jax(model, data, steps))
@@ -136,26 +137,28 @@ def _stacked(model, data, steps):
     return Contestant(name=peers.FUNC, run=run, work=steps * model.members)
 
 
-def _products(model, steps):
+def _products(model, steps, name, multiply, convert, together=10):
     """Multiply the matrices of a step and nothing else: forward, back, and both once more.
 
-    The second round trip carries one tangent; each weight gets two products for its gradient.
+    The second round trip carries one tangent; each weight gets two products for its gradient. Some
+    members go together, since a product of all would not stay in the cache.
     """
-    widths, kind = (model.inputs, *model.hidden, 1), {"dtype": torch.float64}
-    weights = [weight.detach() for weight in model.weights]
-    layers = [torch.rand(model.members, POINTS, width, **kind) for width in widths]
-    pairs = list(zip(layers, weights, layers[1:], strict=False))
+    widths, triples = (model.inputs, *model.hidden, 1), []
+    for group in zip(*(weight.detach().split(together) for weight in model.weights), strict=True):
+        weights = [convert(weight) for weight in group]
+        shapes = [(len(group[0]), POINTS, width) for width in widths]
+        layers = [convert(torch.rand(shape, dtype=torch.float64)) for shape in shapes]
+        triples += zip(layers, weights, layers[1:], strict=False)
 
     def run():
         for _ in range(steps):
-            for _ in range(2):
-                for before, weight, after in pairs:
-                    torch.bmm(before, weight)
-                    torch.bmm(after, weight.mT)
-                    torch.bmm(before.mT, after)
+            for before, weight, after in 2 * triples:
+                multiply(before, weight)
+                multiply(after, weight.mT)
+                multiply(before.mT, after)
         return ()
 
-    return Contestant(name=peers.PRODUCTS, run=run, work=steps * model.members, checked=False)
+    return Contestant(name=name, run=run, work=steps * model.members, checked=False)
 
 
 def _in_jax(model, data, steps):

@@ -119,7 +119,8 @@ def test_solutions_get_full_marks_and_wrong_answers_none_under_200_seeds(seeds):
             assert result.passed, (seed, part, str(result))
         for part, answers in wrong_answers(names).items():
             assert len(answers) >= 3
-            for answer in answers:
+            # Each kind of wrong answer in turn, under a third of the seeds.
+            for answer in answers[seed % 3 :: 3]:
                 assert not verdict(one, part, answer).passed, (seed, part, answer)
 
 

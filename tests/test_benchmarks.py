@@ -342,7 +342,7 @@ def test_each_row_has_all_sizes_for_all_peers(record):
         "weight_jacobian": (row_derivatives.JACOBIAN_SIZES, 2),
         "sobolev_step": (
             [("-".join(map(str, s)), row_sobolev.MEMBERS, row_sobolev.POINTS)
-             for s in row_sobolev.SIZES], 4),
+             for s in row_sobolev.SIZES], 5),
         "accuracy": (
             [(name, quantity) for name in row_accuracy.functions()
              for quantity in ("value", "gradient")], 3),
