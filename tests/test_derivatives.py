@@ -8,11 +8,13 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.func import grad, jacrev, vmap
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradnotes import derivatives
 from gradnotes.networks import MLP
 
 torch.set_num_threads(1)
+ATEN = torch.ops.aten
 
 # Each activation and its slope in NumPy, for complex numbers too; then the activation in torch.
 OURS = {
@@ -483,3 +485,32 @@ def test_many_members_are_the_members_one_at_a_time(members, count):
     ]
     expected = [torch.cat(parts) for parts in zip(*by_member, strict=True)]
     assert_near(found, expected, 1e-13)
+
+
+class LargeProducts(TorchDispatchMode):
+    """Counts products of one row with a matrix of weights of 64 rows and columns."""
+
+    rows = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        result = function(*arguments, **(options or {}))
+        is_product = function.overloadpacket in (ATEN.mm, ATEN.bmm, ATEN.addmm, ATEN.baddbmm)
+        if is_product and arguments[-1].shape[-2:] == result.shape[-1:] * 2 == (64, 64):
+            self.rows += result.numel() // 64
+        return result
+
+
+@pytest.mark.parametrize("inputs", [1, 2, 5])
+def test_the_hessian_takes_fewer_large_products_than_double_backward(inputs):
+    """The page on performance tells these numbers."""
+    model = MLP(inputs, (64, 64), rng=0)
+    points, module = torch.rand(50, inputs).double(), model.to_sequential()
+    with LargeProducts() as ours:
+        model.value_gradient_and_hessian(points)
+    with LargeProducts() as theirs:
+        points.requires_grad_(True)
+        (gradients,) = torch.autograd.grad(module(points).sum(), points, create_graph=True)
+        for k in range(inputs):
+            torch.autograd.grad(gradients[:, k].sum(), points, retain_graph=True)
+    assert ours.rows == (2 + inputs) * 50
+    assert theirs.rows == (2 + 2 * inputs) * 50
