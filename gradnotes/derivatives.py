@@ -322,21 +322,16 @@ def _reverse_tangents(layers, slopes, bends, of_z, start=None):
 
     They start from that of the last delta, (S, q, n, 1), which is 0 by default.
     """
-    last = layers.weights[-1].mT.unsqueeze(1)
-    if start is None:
-        members, rows = slopes[-1].shape[:2]
-        changes = [slopes[-1].new_zeros(members, of_z[-1].shape[1], rows, 1)]
-    else:
-        changes = [start]
+    changes = []
+    of_g = None if start is None else start * layers.weights[-1].mT.unsqueeze(1)
     for k in reversed(range(len(slopes))):
         change = bends[k].unsqueeze(1) * of_z[k]
-        if len(changes) > 1:
-            of_g = _times(changes[-1], layers.weights[k + 1].mT)
+        if of_g is not None:
             change.addcmul_(of_g, slopes[k].unsqueeze(1))
-        elif start is not None:
-            change.addcmul_(start * last, slopes[k].unsqueeze(1))
         changes.append(change)
-    return changes[::-1]
+        of_g = _times(change, layers.weights[k].mT) if k else None
+    last = torch.zeros_like(changes[0][..., :1]) if start is None else start
+    return [*changes[::-1], last]
 
 
 def _factors(layers, inputs, directions):

@@ -44,8 +44,6 @@ def compiled(symbols: tuple, entries: Sequence[sp.Expr], forms: dict[str, Callab
 def exactly(expression: sp.Expr, variables: Sequence[sp.Symbol]) -> Callable:
     """Give a function of exact coordinates: the value to 50 digits, None if not finite and real.
 
-    A whole part at a jump, such as ``floor(x)`` at 1, has no value to 50 digits: None.
-
     Example:
         >>> z = sp.Symbol("z", real=True)
         >>> root = exactly(sp.sqrt(z), (z,))
@@ -66,14 +64,16 @@ def exactly(expression: sp.Expr, variables: Sequence[sp.Symbol]) -> Callable:
         there = dict(zip(variables, place, strict=True))
         try:
             value = expression.evalf(DIGITS, subs=there, maxn=8 * DIGITS)
-        except PrecisionExhausted:
-            return None
-        except ValueError:  # SymPy orders no zeros that it does not see in a Max or a Min
+            real, imaginary = value.as_real_imag()
+            if not (real.is_number and imaginary.is_number and math.isfinite(float(abs(real)))):
+                return None
+        except (PrecisionExhausted, RecursionError, TypeError, ZeroDivisionError):
+            return None  # a jump, a pole, or a comparison that SymPy cannot decide
+        except ValueError:  # a pole, or zeros that SymPy does not see, and orders in no Max or Min
             extremes = _extremes(expression, variables, place)
-            return extremes and exactly(expression.xreplace(extremes), variables)(*place)
-        real, imaginary = value.as_real_imag()
-        if not (real.is_number and imaginary.is_number and math.isfinite(float(abs(real)))):
-            return None
+            if not extremes:
+                return None
+            return exactly(expression.xreplace(extremes), variables)(*place)
         return real if abs(imaginary) <= sp.Float(10) ** (10 - DIGITS) * (1 + abs(real)) else None
 
     return evaluate
@@ -98,7 +98,7 @@ def _overflows(rough, place) -> bool:
             rough(*(np.float64(coordinate) for coordinate in place))
     except (FloatingPointError, OverflowError):
         return True
-    except (NameError, TypeError, ZeroDivisionError):
+    except (NameError, TypeError, ValueError, ZeroDivisionError):
         return False  # no NumPy form, or no value there: the exact evaluation tells
     return False
 
