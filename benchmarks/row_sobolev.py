@@ -148,11 +148,11 @@ def _products(model, steps, name, multiply, convert, together=10):
         weights = [convert(weight) for weight in group]
         shapes = [(len(group[0]), POINTS, width) for width in widths]
         layers = [convert(torch.rand(shape, dtype=torch.float64)) for shape in shapes]
-        triples += zip(layers, weights, layers[1:], strict=False)
+        triples += 2 * list(zip(layers, weights, layers[1:], strict=False))
 
     def run():
         for _ in range(steps):
-            for before, weight, after in 2 * triples:
+            for before, weight, after in triples:
                 multiply(before, weight)
                 multiply(after, weight.mT)
                 multiply(before.mT, after)

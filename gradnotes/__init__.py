@@ -10,4 +10,4 @@ the book: :mod:`~gradnotes.targets`, :mod:`~gradnotes.taylor`, :mod:`~gradnotes.
 :mod:`~gradnotes.checks` and :mod:`~gradnotes.plots`.
 """
 
-__version__ = "0.8.1"
+__version__ = "0.8.2"
