@@ -149,9 +149,7 @@ def value_gradient_and_hessian(layers: Layers, inputs: torch.Tensor) -> tuple[to
     """
 
     def on_rows(part, rows, group):
-        value, hiddens, slopes = _forward(part, inputs[rows])
-        grads, deltas = _reverse(part, slopes)
-        first, *bends = _bends(part, hiddens, slopes, grads, deltas)
+        value, gradient, slopes, (first, *bends) = _curved(part, inputs[rows])
         # In the first layer J is the same for all rows, and so are the products of two columns.
         weight = part.weights[0].mT
         pairs = weight.unsqueeze(-1) * weight.unsqueeze(-2)
@@ -160,7 +158,7 @@ def value_gradient_and_hessian(layers: Layers, inputs: torch.Tensor) -> tuple[to
         for weight, slope, bend in zip(part.weights[1:-1], slopes, bends, strict=False):
             of_z = _times(of_z * slope.unsqueeze(2), weight)
             hessian += (of_z * bend.unsqueeze(2)) @ of_z.mT
-        return value, grads[0], hessian
+        return value, gradient, hessian
 
     return _in_chunks(on_rows, layers, len(inputs), tangents=inputs.shape[1])
 
@@ -172,11 +170,9 @@ def hessian_vector_product(
     """Return the Hessian times vectors (S or 1, n, d): shape (S, n, d)."""
 
     def on_rows(part, rows, group):
-        _, hiddens, slopes = _forward(part, inputs[rows])
-        grads, deltas = _reverse(part, slopes)
+        _, _, slopes, bends = _curved(part, inputs[rows])
         start = _pick(vectors.unsqueeze(1), rows, group)
         _, of_z = _tangents(part, slopes, start, last=False)
-        bends = _bends(part, hiddens, slopes, grads, deltas)
         changes = _reverse_tangents(part, slopes, bends, of_z)
         return (_times(changes[0], part.weights[0].mT)[:, 0],)
 
@@ -268,12 +264,12 @@ def weight_gradient(layers: Layers, inputs: torch.Tensor, cotangents: Callable) 
         of_biases = [change.sum(1) for change in changes]
         return torch.cat([w.flatten(1) for w in of_weights] + of_biases, -1)
 
-    return torch.cat(
-        [
-            sum(on_rows(layers.members(group), rows, group) for rows in chunks)
-            for group, chunks in _chunks(layers, len(inputs))
-        ]
-    )
+    totals = []
+    for group, chunks in _chunks(layers, len(inputs)):
+        part = layers.members(group)
+        with torch.inference_mode():
+            totals.append(sum(on_rows(part, rows, group) for rows in chunks))
+    return torch.cat(totals)
 
 
 def _forward(layers, inputs):
@@ -309,6 +305,17 @@ def _tangents(layers, slopes, start, last=True):
         if last or len(changes) < len(slopes):
             tangents.append(changes[-1] * slope.unsqueeze(1))
     return tangents, changes
+
+
+def _curved(layers, inputs):
+    """Return the values, the gradient, the slopes of the activation, and the bends.
+
+    What else the two passes make is free again then, and its memory, still in the cache, serves
+    for what follows.
+    """
+    value, hiddens, slopes = _forward(layers, inputs)
+    grads, deltas = _reverse(layers, slopes)
+    return value, grads[0], slopes, _bends(layers, hiddens, slopes, grads, deltas)
 
 
 def _bends(layers, hiddens, slopes, grads, deltas):
@@ -380,9 +387,12 @@ def _pick(directions, rows, group):
 
 
 def _chunks(layers, count, tangents=0):
-    """Yield slices of members, and for each the slices of rows, as many as ``ENTRIES`` allows."""
+    """Yield slices of members, and for each the slices of rows, as many as ``ENTRIES`` allows.
+
+    An array with tangents counts half: a pass has two or three, and many without.
+    """
     widest = max(weight.shape[-2] for weight in layers.weights)
-    most = max(128, ENTRIES // (widest * (1 + tangents)))
+    most = max(128, 2 * ENTRIES // (widest * (2 + tangents)))
     rows = [slice(i, i + most) for i in range(0, max(count, 1), most)]
     together = max(1, most // max(1, min(count, most)))
     for first in range(0, len(layers.weights[0]), together):
@@ -394,6 +404,9 @@ def _in_chunks(operation, layers, count, tangents=0):
     by_group = []
     for group, chunks in _chunks(layers, count, tangents):
         part = layers.members(group)
-        pieces = [operation(part, rows, group) for rows in chunks]
+        # This notes even less than no_grad. What is put together outside it is an ordinary tensor
+        # again, which autograd takes.
+        with torch.inference_mode():
+            pieces = [operation(part, rows, group) for rows in chunks]
         by_group.append([torch.cat(piece, 1) for piece in zip(*pieces, strict=True)])
     return tuple(torch.cat(piece) for piece in zip(*by_group, strict=True))

@@ -494,7 +494,9 @@ class LargeProducts(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, arguments=(), options=None):
         result = function(*arguments, **(options or {}))
-        is_product = function.overloadpacket in (ATEN.mm, ATEN.bmm, ATEN.addmm, ATEN.baddbmm)
+        # In inference mode a matmul comes whole, and not as the product that it turns into.
+        products = (ATEN.matmul, ATEN.mm, ATEN.bmm, ATEN.addmm, ATEN.baddbmm)
+        is_product = function.overloadpacket in products
         if is_product and arguments[-1].shape[-2:] == result.shape[-1:] * 2 == (64, 64):
             self.rows += result.numel() // 64
         return result
