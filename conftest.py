@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 # Before NumPy is imported, and for all processes that the tests start: small arrays are fastest on
-# one thread, and processes with a thread for each core wait for one another.
+# one thread, and two processes with a thread for each core wait for one another.
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 import pytest
@@ -16,10 +16,9 @@ torch.set_num_threads(1)
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
-# Three processes share the tests, a file at a time: on two cores as well, since many tests wait for
-# a browser or a kernel. With these first, in this order, none is left alone with a long file at the
-# end; a test of the second and the third may go to any of them.
-LONG = ("pages", "repeatability", "notebooks", "student", "build", "sweeps", "explorer")
+# Two processes share the tests, a file at a time. With these first, in this order, neither is left
+# alone with a long file at the end; a test of the first two may go to either.
+LONG = ("repeatability", "notebooks", "pages", "student", "build", "sweeps", "explorer")
 LONG += (
     "stopping",
     "grading",
@@ -32,7 +31,7 @@ LONG += (
     "reuse",
     "fitting",
 )
-APART = tuple(f"tests/test_{name}.py::" for name in LONG[1:3])
+APART = tuple(f"tests/test_{name}.py::" for name in LONG[:2])
 
 
 def pytest_collection_modifyitems(items):
