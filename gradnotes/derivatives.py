@@ -239,8 +239,9 @@ def weight_gradient(layers: Layers, inputs: torch.Tensor, cotangents: Callable) 
 
     ``cotangents(rows, group, values, gradients)`` gets f and its gradient at some rows and for
     some members, and returns the derivatives a of the loss in the values, of the same shape, and b
-    in the gradients, or None if it has none. Since :math:`b \cdot \nabla f` is the slope of f along
-    b, a single tangent is enough, whatever the number of inputs.
+    in the gradients, or None if it has none. It is called in torch's inference mode. Since
+    :math:`b \cdot \nabla f` is the slope of f along b, a single tangent is enough, whatever the
+    number of inputs.
     """
 
     def on_rows(part, rows, group):
